@@ -1,0 +1,81 @@
+"""The error vocabulary, and `boundary()`, the one place where foreign exceptions are attributed.
+
+A message says what was being done, with what value, and what to do about it.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
+
+
+class RlforgeError(Exception):
+    """Base of every error rlforge raises on purpose; `args` is the message alone, so that it crosses processes."""
+
+
+class ConfigError(RlforgeError):
+    """A recipe or an override is wrong; nothing has been started."""
+
+
+class DataError(RlforgeError):
+    """A data source or one of its rows is wrong; the message names file and line."""
+
+
+class SetupError(RlforgeError):
+    """The machine or the installation lacks something."""
+
+
+class RunError(RlforgeError):
+    """A run folder cannot be read, written or resumed."""
+
+
+class GenerationError(RlforgeError):
+    """A generator could not complete a request."""
+
+
+class WeightSyncError(RlforgeError):
+    """A generator holds other weights than the learner published."""
+
+
+class LearnerError(RlforgeError):
+    """A learning step cannot be done: a batch that does not fit, a loss that is not finite."""
+
+
+class TooManyUnscored(RlforgeError):
+    """More rollouts stayed unscored than the recipe allows."""
+
+
+class DeadlineExceeded(RlforgeError):
+    """A named wait took longer than it may."""
+
+
+class ActorDied(RlforgeError):
+    """A process of the run is gone; the message carries its last words."""
+
+
+class ExtensionError(RlforgeError):
+    """Code or a service of the user raised; the message says which part, on what, and where in their code."""
+
+
+@contextmanager
+def boundary(part: str, on: str = "") -> Generator[None]:
+    """Attribute whatever the user's code raises to `part` (a scorer, a source) and to what it was working `on`.
+
+    Our own errors pass as they are. Cancellation, Ctrl-C and exit are not errors and pass too.
+    Example: `with boundary("scorer 'unit_tests'", on="task 'mbpp/17'"): ...`
+    """
+    try:
+        yield
+    except RlforgeError:
+        raise
+    except Exception as error:
+        raise ExtensionError(attribute(error, part, on)) from error
+
+
+def attribute(error: BaseException, part: str, on: str = "") -> str:
+    """One line that says which part failed on what, with the innermost line of the user's code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
+    subject = f"{part} on {on}" if on else part
+    return f"{subject}: {type(error).__name__}: {error}{where}"
