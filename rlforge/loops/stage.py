@@ -1,0 +1,42 @@
+"""What every stage of a recipe says: where it starts, what it learns from, how it is measured and when it stops."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from rlforge.config import BaseConfig, Part, PartConfig
+from rlforge.learner.config import LearnerConfig
+from rlforge.loops.evaluate import EvaluationConfig
+from rlforge.registry import SOURCES
+
+
+class StopRule(BaseConfig):
+    """Ends a stage early, when an evaluation says it is good enough."""
+
+    metric: str
+    """Key of an evaluation's metric, `eval/stop/accuracy` for instance."""
+    at_least: float
+    """The stage ends after the first evaluation that reaches this."""
+
+
+class StageConfig(PartConfig):
+    """What all kinds of stage have in common."""
+
+    name: str
+    """Names the stage's checkpoints: `<name>/final` can be started from, in this recipe or a later one."""
+    start_from: str | None = None
+    """`<stage>/final`, `<stage>/step_000100` or a model folder; unset: the stage before, or the recipe's model."""
+    data: list[Annotated[PartConfig, Part(SOURCES)]] = Field(min_length=1)
+    """Sources to draw from, each with a weight."""
+    steps: int = Field(ge=1)
+    """Optimizer steps."""
+    learner: LearnerConfig = LearnerConfig()
+    """Optimizer, schedule and memory plan."""
+    evaluations: list[EvaluationConfig] = []
+    """Measurements before step 0, every few steps, and after the last."""
+    stop_when: StopRule | None = None
+    """Optional early end."""
+    checkpoint_every: int = Field(default=50, ge=1)
+    """Steps between checkpoints; the last step always has one."""
+    keep_last: int = Field(default=2, ge=1)
+    """Checkpoints kept besides the best and the final one."""
