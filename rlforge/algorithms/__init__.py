@@ -1,0 +1,1 @@
+"""Credit and losses: pure tensor functions, and one small file per algorithm."""
