@@ -1,0 +1,1 @@
+"""The run folder: the only interface between a run and whoever watches it."""
