@@ -1,11 +1,24 @@
 """Evaluation is collecting without learning: held-out tasks, greedy accuracy, pass@k, each with an interval."""
 
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Annotated
 
 from pydantic import Field
 
 from rlforge.config import BaseConfig, Part, PartConfig
+from rlforge.errors import DataError
+from rlforge.interfaces import Source
+from rlforge.loops.collect import Collector
+from rlforge.loops.intervals import Interval, mean_interval, pass_at_k, wilson
 from rlforge.registry import SOURCES
+from rlforge.runlog.evaluations import TaskResult
+from rlforge.seeds import derive_seed
+from rlforge.types import Group, GroupRequest, Metrics, Sampling, Task
 
 
 class EvaluationConfig(BaseConfig):
@@ -29,3 +42,102 @@ class EvaluationConfig(BaseConfig):
     """Longest completion, in tokens."""
     success_at: float = 1.0
     """A rollout succeeds when its reward is at least this."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """What an evaluation found."""
+
+    name: str
+    metrics: Metrics
+    results: tuple[TaskResult, ...]
+
+
+class Evaluator:
+    """Runs one configured evaluation whenever it is asked to."""
+
+    def __init__(self, config: EvaluationConfig, sources: Sequence[Source], collector: Collector, seed: int) -> None:
+        self.config = config
+        self._tasks = list(islice(_tasks(sources, config.name), config.limit))
+        self._collector = collector
+        self._seed = derive_seed(seed, "evaluation", config.name)
+
+    async def evaluate(self, policy_version: int) -> Evaluation:
+        """Greedy attempts at every task, and `samples` sampled ones for pass@k."""
+        greedy = self._requests("greedy", 1, Sampling(temperature=0.0, max_new_tokens=self.config.max_new_tokens))
+        sampled = self._requests(
+            "sampled",
+            self.config.samples,
+            Sampling(temperature=self.config.temperature, max_new_tokens=self.config.max_new_tokens),
+        )
+        began = time.monotonic()
+        groups = await self._collector.collect(
+            [replace(request, policy_version=policy_version) for request in (*greedy, *sampled)]
+        )
+        first, rest = groups[: len(greedy)], groups[len(greedy) :]
+        results = (*self._results(first, greedy=True), *self._results(rest, greedy=False))
+        metrics = self._metrics(results, time.monotonic() - began)
+        return Evaluation(name=self.config.name, metrics=metrics, results=results)
+
+    def _requests(self, kind: str, size: int, sampling: Sampling) -> list[GroupRequest]:
+        if size == 0:
+            return []
+        return [
+            GroupRequest(
+                task=task, group=f"{self.config.name}/{kind}/{task.id}", size=size, sampling=sampling, seed=self._seed
+            )
+            for task in self._tasks
+        ]
+
+    def _results(self, groups: Sequence[Group], *, greedy: bool) -> Iterator[TaskResult]:
+        for group in groups:
+            for rollout in group.rollouts:
+                reward = rollout.reward.value if rollout.reward else None
+                yield TaskResult(
+                    task_id=rollout.task.id,
+                    source=rollout.task.source,
+                    member=-1 if greedy else rollout.key.member,
+                    reward=reward,
+                    success=None if reward is None else reward >= self.config.success_at,
+                    reply=rollout.text,
+                    reason=rollout.reward.reason if rollout.reward else "",
+                )
+
+    def _metrics(self, results: Sequence[TaskResult], seconds: float) -> Metrics:
+        greedy = [result for result in results if result.member < 0]
+        scored = [result for result in greedy if result.success is not None]
+        metrics: Metrics = {
+            "tasks": float(len(self._tasks)),
+            "unscored_share": 1.0 - len(scored) / max(1, len(greedy)),
+            "seconds_s": seconds,
+        }
+        if scored:
+            metrics |= _with_interval("accuracy", wilson([bool(result.success) for result in scored]))
+            metrics |= _with_interval("reward_mean", mean_interval([result.reward or 0.0 for result in scored]))
+        for k in (k for k in self.config.pass_at if k <= self.config.samples):
+            metrics |= _with_interval(f"pass_at_{k}", mean_interval(pass_at_k(_successes(results), k)))
+        return {f"eval/{self.config.name}/{key}": value for key, value in metrics.items()}
+
+
+def _with_interval(key: str, interval: Interval) -> Metrics:
+    return {key: interval.value, f"{key}_low": interval.low, f"{key}_high": interval.high}
+
+
+def _successes(results: Sequence[TaskResult]) -> list[list[bool]]:
+    by_task: dict[str, list[bool]] = {}
+    for result in results:
+        if result.member >= 0 and result.success is not None:
+            by_task.setdefault(result.task_id, []).append(result.success)
+    return list(by_task.values())
+
+
+def _tasks(sources: Sequence[Source], name: str) -> Iterator[Task]:
+    for source in sources:
+        for index in range(len(source)):
+            item = source[index]
+            if not isinstance(item, Task):
+                raise DataError(
+                    f"evaluation '{name}': source '{source.name}' gives a {type(item).__name__} ('{item.id}'); "
+                    "an evaluation needs tasks"
+                )
+            yield item

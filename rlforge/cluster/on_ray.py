@@ -1,0 +1,387 @@
+"""Each part in a Ray actor: the only file that imports Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator, Generator as SyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from rlforge.cluster.coalesce import Coalescer, as_they_finish, in_batches
+from rlforge.cluster.config import ClusterConfig
+from rlforge.cluster.specs import GeneratorSpec, LearnerSpec, RouterSpec, WorkerSpec
+from rlforge.deadlines import deadline
+from rlforge.errors import ActorDied, RlforgeError, SetupError
+from rlforge.generators.pool import GeneratorPool
+from rlforge.interfaces import Generator, Learner, RewardRouter
+from rlforge.loops.collect import Collector
+from rlforge.processes import die_with_owner
+from rlforge.types import (
+    Batch,
+    Completion,
+    GenerateRequest,
+    Group,
+    GroupRequest,
+    LoadReport,
+    Manifest,
+    Metrics,
+    Reward,
+    Rollout,
+)
+
+HEARTBEAT_S = 2.0
+"""Seconds between looks at every actor: a dead one is reported well within 10 s, also while nobody calls it."""
+CONCURRENCY = 1000
+"""Calls an actor may have open at once; what really runs at once is bounded inside the parts."""
+
+# --- inside the actors -----------------------------------------------------------------------------------------
+
+
+class PartActor:
+    """Holds one part and forwards calls to it."""
+
+    def __init__(self, spec: Any) -> None:
+        die_with_owner()
+        self._part: Any = spec.build()
+
+    async def pid(self) -> int:
+        """Process id; also the heartbeat."""
+        return os.getpid()
+
+    async def call(self, method: str, *args: Any, **options: Any) -> Any:
+        """Call an async method of the part."""
+        return await getattr(self._part, method)(*args, **options)
+
+    async def generate_many(self, requests: list[GenerateRequest]) -> AsyncIterator[list[tuple[int, Any]]]:
+        """Completions as they finish, several to a message."""
+        async for batch in in_batches(as_they_finish([self._part.generate(request) for request in requests])):
+            yield batch
+
+
+class WorkerActor:
+    """Holds a rollout worker, which works with parts in other actors."""
+
+    def __init__(
+        self, spec: WorkerSpec, generators: Mapping[str, Sequence[RemoteGenerator]], router: RemoteRouter
+    ) -> None:
+        die_with_owner()
+        self._worker = spec.build({name: GeneratorPool(replicas) for name, replicas in generators.items()}, router)
+
+    async def pid(self) -> int:
+        """Process id; also the heartbeat."""
+        return os.getpid()
+
+    async def collect(self, requests: list[GroupRequest]) -> AsyncIterator[list[Group]]:
+        """Finished groups, several to a message."""
+        async for groups in in_batches(self._worker.collect(requests)):
+            yield groups
+
+
+# --- outside: stand-ins that play the role of the part in the actor ----------------------------------------------
+
+
+class Remote:
+    """A part in an actor: its name for messages, its handle, and the deadline of each call."""
+
+    def __init__(self, handle: Any, name: str, deadline_s: float) -> None:
+        self.handle = handle
+        self.name = name
+        self.deadline_s = deadline_s
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.handle, self.name, self.deadline_s)
+
+    async def call(self, method: str, *args: Any, within_s: float | None = None, **options: Any) -> Any:
+        """Call a method of the part, with a deadline that names both."""
+        async with deadline(within_s or self.deadline_s, f"{self.name} to answer {method}()"):
+            with self.attributed():
+                return await self.handle.call.remote(method, *args, **options)
+
+    async def start(self) -> None:
+        """Start the part."""
+        await self.call("start")
+
+    async def close(self) -> None:
+        """Close the part and end its process."""
+        try:
+            await self.call("close", within_s=30.0)
+        except ActorDied:
+            return
+        ray.kill(self.handle)
+
+    @contextmanager
+    def attributed(self) -> SyncGenerator[None]:
+        """Turn Ray's errors into what the part raised, or into the news that it is dead."""
+        try:
+            yield
+        except RayTaskError as error:
+            raise _cause(error) from error
+        except RayActorError as error:
+            raise ActorDied(f"{self.name} died: {_reason(error)}") from error
+
+
+class RemoteGenerator(Remote):
+    """Plays the Generator role; requests of the same moment travel together."""
+
+    def __init__(self, handle: Any, name: str, deadline_s: float) -> None:
+        super().__init__(handle, name, deadline_s)
+        self._requests: Coalescer[GenerateRequest, Completion] = Coalescer(self._send)
+
+    async def generate(self, request: GenerateRequest) -> Completion:
+        """One completion."""
+        return await self._requests.call(request)
+
+    async def _send(self, requests: list[GenerateRequest]) -> AsyncIterator[list[tuple[int, Completion | Exception]]]:
+        with self.attributed():
+            async for answer in self.handle.generate_many.options(num_returns="streaming").remote(requests):
+                yield await answer
+
+    async def load(self, manifest: Manifest) -> LoadReport:
+        """Load published weights."""
+        return await self.call("load", manifest)
+
+    async def metrics(self) -> Metrics:
+        """Counters."""
+        return await self.call("metrics")
+
+
+class RemoteRouter(Remote):
+    """Plays the RewardRouter role; rollouts that end at the same moment travel together."""
+
+    def __init__(self, handle: Any, name: str, deadline_s: float) -> None:
+        super().__init__(handle, name, deadline_s)
+        self._rollouts: Coalescer[Rollout, Reward] = Coalescer(self._send)
+
+    async def reward(self, rollouts: Sequence[Rollout]) -> list[Reward]:
+        """One reward per rollout."""
+        return list(await asyncio.gather(*(self._rollouts.call(rollout) for rollout in rollouts)))
+
+    async def _send(self, rollouts: list[Rollout]) -> AsyncIterator[list[tuple[int, Reward | Exception]]]:
+        yield list(enumerate(await self.call("reward", rollouts)))
+
+
+class RemoteLearner(Remote):
+    """Plays the Learner role."""
+
+    async def annotate(self, batch: Batch, needs: frozenset[str]) -> Batch:
+        """Annotate; nothing travels when nothing is needed."""
+        return await self.call("annotate", batch, needs) if needs else batch
+
+    async def step(self, batch: Batch) -> Metrics:
+        """One optimizer step."""
+        return await self.call("step", batch)
+
+    async def logprobs(self, batch: Batch) -> list[list[float]]:
+        """Logprobs under the current weights."""
+        return await self.call("logprobs", batch)
+
+    async def publish(self, version: int) -> Manifest:
+        """Publish the current weights."""
+        return await self.call("publish", version)
+
+    async def save(self, directory: str, *, model_only: bool = False) -> None:
+        """Save to a folder that both processes can reach."""
+        await self.call("save", directory, model_only=model_only)
+
+    async def restore(self, directory: str) -> None:
+        """Restore from a saved folder."""
+        await self.call("restore", directory)
+
+
+class RemoteWorker(Remote):
+    """Plays the RolloutWorker role."""
+
+    async def collect(self, requests: Sequence[GroupRequest]) -> AsyncIterator[Group]:
+        """Finished groups as they come."""
+        with self.attributed():
+            async for answer in self.handle.collect.options(num_returns="streaming").remote(list(requests)):
+                for group in await answer:
+                    yield group
+
+    async def close(self) -> None:
+        """End the process; a worker holds nothing that needs closing."""
+        ray.kill(self.handle)
+
+
+def _cause(error: RayTaskError) -> BaseException:
+    cause = error.cause
+    return cause if isinstance(cause, BaseException) else RlforgeError(str(error))
+
+
+def _reason(error: RayActorError) -> str:
+    return " ".join(str(error).split())[:400]
+
+
+# --- the cluster -------------------------------------------------------------------------------------------------
+
+
+class OnRay:
+    """Plays the Cluster role with one actor per part."""
+
+    def __init__(self, config: ClusterConfig, *, run_id: str) -> None:
+        self._config = config
+        self._run_id = run_id
+        self._folder: Path | None = None
+        self._remotes: list[Any] = []
+        self._pids: dict[str, int] = {}
+
+    async def start(self) -> None:
+        """Attach to the cluster named by the recipe, or start a private one on loopback."""
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        await asyncio.to_thread(self._attach if self._config.address else self._start_private)
+
+    def _attach(self) -> None:
+        try:
+            ray.init(address=self._config.address, namespace=self._run_id, **_QUIET)
+        except (ConnectionError, OSError) as error:
+            raise SetupError(
+                f"attaching to the Ray cluster at '{self._config.address}': {error}; is it up? Leave cluster.address "
+                "unset for a private cluster"
+            ) from error
+
+    def _start_private(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="rlforge-ray-"))
+        ray.init(
+            address="local",
+            namespace=self._run_id,
+            include_dashboard=False,
+            object_store_memory=self._config.object_store_mb * 2**20,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(self._folder),
+            **_QUIET,
+        )
+
+    async def generators(self, specs: Mapping[str, Sequence[GeneratorSpec]]) -> Mapping[str, Generator]:
+        """Started pools by name, one actor per replica."""
+        share = _gpu_share(1 + sum(len(replicas) for replicas in specs.values()))
+        remotes = {
+            name: [
+                self._actor(RemoteGenerator, f"generator '{name}' {index}", PartActor, spec, num_gpus=share)
+                for index, spec in enumerate(replicas)
+            ]
+            for name, replicas in specs.items()
+        }
+        await self._start_all([remote for replicas in remotes.values() for remote in replicas])
+        return {name: GeneratorPool(replicas) for name, replicas in remotes.items()}
+
+    async def learner(self, spec: LearnerSpec) -> Learner:
+        """A started learner in an actor."""
+        generators = sum(isinstance(remote, RemoteGenerator) for remote in self._remotes)
+        share = _gpu_share(1 + generators)
+        learner = self._actor(RemoteLearner, "learner", PartActor, spec, num_gpus=share)
+        await self._start_all([learner])
+        return learner
+
+    async def router(self, spec: RouterSpec) -> RewardRouter:
+        """A started router in an actor."""
+        router = self._actor(RemoteRouter, "reward router", PartActor, spec)
+        await self._start_all([router])
+        return router
+
+    async def collector(self, spec: WorkerSpec, generators: Mapping[str, Generator], router: RewardRouter) -> Collector:
+        """A collector over rollout workers, one actor each."""
+        replicas = {name: pool.replicas for name, pool in generators.items() if isinstance(pool, GeneratorPool)}
+        workers = [
+            self._actor(RemoteWorker, f"rollout worker {index}", WorkerActor, spec, replicas, router)
+            for index in range(self._config.rollout_workers)
+        ]
+        for worker in workers:
+            await self._alive(worker)
+        return Collector(workers)
+
+    async def release(self, *parts: object) -> None:
+        """Close parts of a stage that has ended, and their processes."""
+        for part in parts:
+            for remote in part.workers if isinstance(part, Collector) else [part]:
+                self._remotes.remove(remote)
+                await remote.close()  # type: ignore[attr-defined]
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncGenerator[None]:
+        """Within the body, the death of any actor ends the body with `ActorDied`, whoever was waiting for whom."""
+        body = asyncio.current_task()
+        assert body is not None
+        deaths: list[ActorDied] = []
+        watcher = asyncio.create_task(self._watch(body, deaths))
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not deaths:
+                raise
+            body.uncancel()
+            raise deaths[0] from None
+        except ActorDied as error:
+            raise ActorDied(f"{error}\n{self._all_last_words()}".rstrip()) from error
+        finally:
+            watcher.cancel()
+
+    async def close(self) -> None:
+        """Close every part, take Ray down, and remove what it left on disk."""
+        await asyncio.gather(*(remote.close() for remote in reversed(self._remotes)), return_exceptions=True)
+        self._remotes.clear()
+        await asyncio.to_thread(ray.shutdown)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _actor(self, stand_in: type[Any], name: str, actor: type[Any], *args: Any, num_gpus: float = 0) -> Any:
+        options = {"num_cpus": 0, "num_gpus": num_gpus, "max_concurrency": CONCURRENCY, "max_restarts": 0}
+        handle = ray.remote(actor).options(**options, runtime_env={"env_vars": _environment()}).remote(*args)
+        remote = stand_in(handle, name, self._config.step_deadline_s)
+        self._remotes.append(remote)
+        return remote
+
+    async def _start_all(self, remotes: Sequence[Remote]) -> None:
+        for remote in remotes:
+            await self._alive(remote)
+        await asyncio.gather(*(remote.call("start", within_s=self._config.start_deadline_s) for remote in remotes))
+
+    async def _alive(self, remote: Remote) -> None:
+        async with deadline(self._config.start_deadline_s, f"the process of {remote.name} to come up"):
+            with remote.attributed():
+                self._pids[remote.name] = await remote.handle.pid.remote()
+
+    async def _watch(self, body: asyncio.Task[Any], deaths: list[ActorDied]) -> None:
+        while not deaths:
+            await asyncio.sleep(HEARTBEAT_S)
+            for remote in list(self._remotes):
+                try:
+                    await remote.handle.pid.remote()
+                except RayActorError as error:
+                    if remote in self._remotes:
+                        deaths.append(ActorDied(f"{remote.name} died: {_reason(error)}\n{self._last_words(remote.name)}"))
+                        body.cancel()
+                        return
+
+    def _all_last_words(self) -> str:
+        dead = [name for name, pid in self._pids.items() if not os.path.exists(f"/proc/{pid}")]
+        return "\n".join(self._last_words(name) for name in dead)
+
+    def _last_words(self, name: str, lines: int = 15) -> str:
+        """The end of what the process wrote, from the session's log folder; nothing on a cluster we attached to."""
+        if self._folder is None or name not in self._pids:
+            return ""
+        logs = (self._folder / "session_latest" / "logs").glob(f"worker-*-{self._pids[name]}.*")
+        said = [line for log in sorted(logs) for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        said = [line for line in said if not line.startswith((":job_id:", ":actor_name:"))]
+        return f"last words of {name}:\n" + "\n".join(said[-lines:]) if said else f"{name} left no last words"
+
+
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+
+
+def _environment() -> dict[str, str]:
+    """Ray would pin an actor without CPUs to one thread; parts set their own numbers from the recipe's plan."""
+    return {"OMP_NUM_THREADS": str(os.cpu_count() or 1), "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+def _gpu_share(parts: int) -> float:
+    """GPU of each generator and learner: whole ones where there are enough, else equal shares of what there is."""
+    gpus = float(ray.cluster_resources().get("GPU", 0))
+    return 1.0 if gpus >= parts else gpus / parts

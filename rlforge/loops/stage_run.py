@@ -1,0 +1,186 @@
+"""What surrounds the steps of any stage: resuming, evaluation, publishing, metrics, checkpoints, the early end.
+
+A loop says what happens in a step; everything that happens between steps is here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from rlforge.deadlines import deadline
+from rlforge.interfaces import Generator, Learner
+from rlforge.learner.schedule import phase
+from rlforge.loops.collect import Collector
+from rlforge.loops.evaluate import Evaluation, Evaluator
+from rlforge.loops.stage import StageConfig
+from rlforge.loops.stopwatch import Stopwatch
+from rlforge.runlog.checkpoints import Checkpoint
+from rlforge.runlog.folder import RunFolder
+from rlforge.runlog.progress import Progress, StageResult
+from rlforge.tokens.renderer import ChatRenderer
+from rlforge.types import Group, Metrics
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageParts:
+    """Everything a stage works with: parts made by the cluster, and the run's own record."""
+
+    learner: Learner
+    policy: Generator
+    """Serves the policy to rollout workers."""
+    collector: Collector
+    evaluators: Sequence[Evaluator]
+    renderer: ChatRenderer
+    folder: RunFolder
+    progress: Progress
+    seed: int
+    """Seed of this stage, derived from the run's."""
+    max_unscored: float = 1.0
+    """Share of a step's rollouts that may stay unscored."""
+    first_version: int = 0
+    """Policy version of the weights the stage starts from: one more than the last of the stage before."""
+    interrupted: Callable[[], bool] = field(default=lambda: False)
+    """True once the user asked to stop: the step is finished and checkpointed, then the stage ends."""
+
+
+class StageRun:
+    """One stage on its way: `steps()` yields what to do next, and does the rest between two yields."""
+
+    def __init__(self, config: StageConfig, parts: StageParts, resume: Checkpoint | None) -> None:
+        self.config = config
+        self.parts = parts
+        self._watch = Stopwatch()
+        self._done = resume.step if resume else 0
+        self._resume = resume
+        self._served: int | None = None
+        self._before: Metrics = dict(resume.state["before"]) if resume else {}
+        self._latest: Metrics = dict(resume.metrics) if resume else {}
+        self._best: float | None = resume.state["best"] if resume else None
+        self._stopped_by = str(resume.state["stopped_by"]) if resume else ""
+
+    @property
+    def version(self) -> int:
+        """Version of the weights the learner holds: goes up by one a step, and never comes twice in a run."""
+        return self.parts.first_version + self._done
+
+    async def steps(self) -> AsyncIterator[int]:
+        """Yield each step still to do, from 1; stop early on the recipe's rule or the user's wish."""
+        self.parts.progress.stage(self.config.name, self.config.type, self.config.steps)
+        if self._resume is None:
+            await self._evaluate(first=True)
+            self._before = dict(self._latest)
+        while not self._ended():
+            self._watch = Stopwatch()
+            yield self._done + 1
+            if self._evaluation_due():
+                await self._evaluate()
+            if self._checkpoint_due():
+                await self._checkpoint()
+        if self.complete:
+            self.parts.folder.checkpoints.mark(self.config.name, "final", self._done)
+
+    def lap(self, name: str) -> AbstractContextManager[None]:
+        """Time a part of the step as `time/<name>_s`."""
+        return self._watch.lap(name)
+
+    async def keep_rollouts(self, step: int, groups: Sequence[Group]) -> None:
+        """Write the step's rollouts beside whatever else is going on."""
+        await asyncio.to_thread(self.parts.folder.write_rollouts, self.config.name, step, groups)
+
+    async def publish(self) -> None:
+        """Hand the learner's weights to the generators, unless they serve them already."""
+        if self._served == self.version:
+            return
+        with self.lap("publish"):
+            manifest = await self.parts.learner.publish(self.version)
+        with self.lap("load"):
+            await self.parts.policy.load(manifest)
+        self._served = self.version
+
+    def record(self, metrics: Metrics) -> None:
+        """Count a step as done and write what it measured."""
+        self._done += 1
+        line = {**metrics, **self._watch.metrics()}
+        self.parts.folder.metrics.append(self.config.name, self._done, line)
+        self.parts.progress.step(self.config.name, self._done, line)
+
+    def result(self, seconds: float) -> StageResult:
+        """How the stage went."""
+        latest = self.parts.folder.latest(self.config.name)
+        return StageResult(
+            name=self.config.name,
+            type=self.config.type,
+            steps=self._done,
+            before=self._before,
+            after=self._latest,
+            seconds=seconds,
+            checkpoint=str(latest.path) if latest else "",
+            stopped_by=self._stopped_by,
+        )
+
+    @property
+    def complete(self) -> bool:
+        """Whether the stage came to its own end, rather than to the user's."""
+        return bool(self._stopped_by) or self._done >= self.config.steps
+
+    def _ended(self) -> bool:
+        return self.complete or self.parts.interrupted()
+
+    def _evaluation_due(self) -> bool:
+        last = self._done >= self.config.steps
+        return last or any(self._done % e.config.every == 0 for e in self.parts.evaluators)
+
+    def _checkpoint_due(self) -> bool:
+        return self._ended() or self._done % self.config.checkpoint_every == 0
+
+    async def _evaluate(self, *, first: bool = False) -> None:
+        last = self._done >= self.config.steps
+        due = [e for e in self.parts.evaluators if first or last or self._done % e.config.every == 0]
+        if not due:
+            return
+        await self.publish()
+        for evaluator in due:
+            self._note(await evaluator.evaluate(self.version))
+        self._apply_stop_rule(due)
+
+    def _note(self, evaluation: Evaluation) -> None:
+        folder, stage = self.parts.folder, self.config.name
+        folder.metrics.append(stage, self._done, evaluation.metrics)
+        folder.write_evaluation(stage, self._done, evaluation.name, evaluation.results)
+        self.parts.progress.evaluation(stage, self._done, evaluation.name, evaluation.metrics)
+        self._latest.update(evaluation.metrics)
+
+    def _apply_stop_rule(self, due: Sequence[Evaluator]) -> None:
+        rule = self.config.stop_when
+        measured = any(rule and rule.metric.startswith(f"eval/{e.config.name}/") for e in due)
+        if rule and measured and self._latest.get(rule.metric, float("-inf")) >= rule.at_least:
+            self._stopped_by = f"{rule.metric} >= {rule.at_least:g}"
+
+    async def _checkpoint(self) -> None:
+        folder, stage = self.parts.folder, self.config.name
+        score = self._score()
+        best = score is not None and (self._best is None or score > self._best)
+        self._best = score if best else self._best
+        state = {"before": self._before, "best": self._best, "stopped_by": self._stopped_by}
+        saving = folder.checkpoint(
+            stage, self._done, policy_version=self.version, metrics=self._latest, state=state, phase=self._phase()
+        )
+        with saving as path:
+            async with deadline(600.0, f"the learner to save {path}"):
+                await self.parts.learner.save(str(path))
+        if best:
+            folder.checkpoints.mark(stage, "best", self._done)
+        folder.checkpoints.prune(stage, self.config.keep_last)
+
+    def _score(self) -> float | None:
+        """What `best` goes by: the accuracy of the first evaluation."""
+        names = [e.config.name for e in self.parts.evaluators]
+        return self._latest.get(f"eval/{names[0]}/accuracy") if names else None
+
+    def _phase(self) -> str:
+        if self._stopped_by or self._done >= self.config.steps:
+            return "done"
+        return phase(self.config.learner.schedule, self._done, self.config.steps)

@@ -1,0 +1,31 @@
+"""Where a step's seconds went."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from rlforge.types import Metrics
+
+
+class Stopwatch:
+    """Adds up seconds by name; `metrics()` are keys `time/<name>_s`."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def lap(self, name: str) -> Generator[None]:
+        """Time the body under `name`."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - began
+
+    def metrics(self) -> Metrics:
+        """Seconds by name, and `time/step_s`, the whole since this watch was made."""
+        laps = {f"time/{name}_s": seconds for name, seconds in self._seconds.items()}
+        return {**laps, "time/step_s": time.monotonic() - self._began}

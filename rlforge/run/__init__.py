@@ -1,0 +1,1 @@
+"""The composition root: a recipe becomes parts, and parts become a run."""

@@ -1,0 +1,38 @@
+"""Ctrl-C and SIGTERM: the first asks the run to finish its step, the second ends it now."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+
+
+class Interrupt:
+    """Whether the user asked to stop."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self) -> bool:
+        return self.asked
+
+    @contextmanager
+    def listening(self) -> Generator[None]:
+        """Within the body (a coroutine's), signals are ours; before and after, they are as they were."""
+        loop, body = asyncio.get_running_loop(), asyncio.current_task()
+        assert body is not None
+
+        def heard() -> None:
+            if self.asked:
+                body.cancel()
+            self.asked = True
+
+        heard_signals = (signal.SIGINT, signal.SIGTERM)
+        for number in heard_signals:
+            loop.add_signal_handler(number, heard)
+        try:
+            yield
+        finally:
+            for number in heard_signals:
+                loop.remove_signal_handler(number)
