@@ -1,0 +1,1 @@
+"""Turns batches of trajectories into new policy versions: model, packing, loss, optimizer, checkpoint."""
