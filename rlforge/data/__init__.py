@@ -1,0 +1,1 @@
+"""Where tasks, conversations and documents come from, in which order they are drawn, and which were trained."""

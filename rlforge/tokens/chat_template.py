@@ -1,0 +1,120 @@
+"""A model's chat template: messages in, the exact text the model was taught to read out.
+
+Templates are Jinja programs that ship with the model. They run in the same sandbox and with the same filters as in
+`transformers`, so that a hub model reads here what it reads everywhere; importing that library for it would cost
+seconds and 400 MB in every rollout worker.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import jinja2
+import jinja2.ext
+import jinja2.nodes
+import jinja2.parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from rlforge.errors import ConfigError, DataError
+from rlforge.types import JsonPart, Message, TextPart, ToolCall
+
+CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""The template of models made from scratch."""
+
+
+class ChatTemplate:
+    """A compiled template with the special tokens it may name. Raises ConfigError when it does not compile."""
+
+    def __init__(self, source: str, special_tokens: Mapping[str, str], owner: str) -> None:
+        self._special_tokens = dict(special_tokens)
+        self._owner = owner
+        try:
+            self._template = _environment().from_string(source, globals=_GLOBALS)
+        except jinja2.TemplateError as error:
+            raise ConfigError(f"the chat template of {owner} does not compile: {error}") from error
+
+    def render(self, messages: Sequence[Message], *, generation_prompt: bool) -> str:
+        """The conversation as text, ending where the assistant is to speak when `generation_prompt`.
+
+        Raises DataError when the template refuses the messages, as some do for a system message or for two user
+        messages in a row.
+        """
+        spoken = [_plain(message) for message in messages]
+        try:
+            return self._template.render(
+                messages=spoken, add_generation_prompt=generation_prompt, tools=None, **self._special_tokens
+            )
+        except jinja2.TemplateError as error:
+            roles = ", ".join(message.role for message in messages) or "none"
+            raise DataError(
+                f"the chat template of {self._owner} refuses a conversation with the roles {roles}: {error}"
+            ) from error
+
+
+class _Generation(jinja2.ext.Extension):
+    """`{% generation %}` marks the assistant's words in some templates; here it is transparent."""
+
+    tags = {"generation"}  # noqa: RUF012 (jinja's own declaration)
+
+    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
+        next(parser.stream)
+        return list(parser.parse_statements(("name:endgeneration",), drop_needle=True))
+
+
+def _environment() -> jinja2.Environment:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
+    )
+    environment.filters["tojson"] = _tojson
+    return environment
+
+
+def _tojson(value: Any, ensure_ascii: bool = False, **layout: Any) -> str:
+    # jinja's own filter escapes for HTML, which no model was taught to read
+    return json.dumps(value, ensure_ascii=ensure_ascii, **layout)
+
+
+def _refuse(reason: str) -> None:
+    raise jinja2.TemplateError(reason)
+
+
+def _strftime_now(layout: str) -> str:
+    return datetime.now().strftime(layout)
+
+
+_GLOBALS = {"raise_exception": _refuse, "strftime_now": _strftime_now}
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    plain: dict[str, Any] = {"role": message.role, "content": "".join(_text(part) for part in message.content)}
+    if message.tool_calls:
+        plain["tool_calls"] = [_plain_call(call) for call in message.tool_calls]
+    if message.tool_call_id is not None:
+        plain["tool_call_id"] = message.tool_call_id
+    return plain
+
+
+def _text(part: object) -> str:
+    if isinstance(part, TextPart):
+        return part.text
+    if isinstance(part, JsonPart):
+        return json.dumps(part.value, ensure_ascii=False)
+    raise DataError(
+        f"a message holds a {type(part).__name__}, which a chat template cannot render; give it to the model as text"
+    )
+
+
+def _plain_call(call: ToolCall) -> dict[str, Any]:
+    try:
+        arguments = json.loads(call.arguments)
+    except json.JSONDecodeError:
+        arguments = call.arguments  # a policy may write broken JSON: show it what it wrote
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
