@@ -82,7 +82,8 @@ def _statistics(rewards: Tensor, groups: Tensor) -> _Groups:
         _extreme(torch.where(scored, rewards, -sign * torch.inf), index, counts, sign) for sign in (1, -1)
     )
     spread = largest - smallest
-    signal = (counts >= 2) & (spread > RELATIVE_TOLERANCE * torch.maximum(largest.abs(), smallest.abs()))
+    magnitude = torch.maximum(largest.abs(), smallest.abs()).clamp(min=1e-290)  # below it float64 loses its digits
+    signal = (counts >= 2) & (spread > RELATIVE_TOLERANCE * magnitude)
     alive = signal[index]
     return _Groups(
         group=index,

@@ -99,7 +99,8 @@ def credit_groups(batch: Batch, objective: Objective, advantages: AdvantageFunct
             continue
         row = rows[trajectory.group, trajectory.rollout]
         if scored[row]:
-            advantage = np.where(trajectory.sampled, np.float32(values[row]), np.float32(0))
+            advantage = np.zeros(trajectory.length, np.float32)
+            advantage[trajectory.sampled] = values[row]
             kept.append(replace(trajectory, advantages=advantage))
     return Batch(
         trajectories=tuple(kept),
