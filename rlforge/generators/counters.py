@@ -1,0 +1,68 @@
+"""What a generator counts while it works."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from time import perf_counter
+
+from rlforge.types import Completion, Metrics
+
+
+class Counters:
+    """Totals since the start. Busy is any time with a request in flight, waiting the rest, paused the swaps of weights."""
+
+    def __init__(self) -> None:
+        self._totals: Metrics = {
+            f"generator/{key}": 0.0
+            for key in (
+                "requests",
+                "aborted",
+                "tokens",
+                "prompt_tokens",
+                "prefix_hits_tokens",
+                "loads",
+                "busy_s",
+                "pause_s",
+            )
+        }
+        self._began = perf_counter()
+        self._running = 0
+        self._busy_since = 0.0
+
+    @contextmanager
+    def request(self) -> Generator[None]:
+        """Wraps one request in flight."""
+        if self._running == 0:
+            self._busy_since = perf_counter()
+        self._running += 1
+        try:
+            yield
+        except BaseException:
+            self.add("aborted", 1)
+            raise
+        finally:
+            self._running -= 1
+            if self._running == 0:
+                self.add("busy_s", perf_counter() - self._busy_since)
+
+    def finished(self, prompt_tokens: int, completion: Completion, prefix_hits: int = 0) -> None:
+        """Count a completion."""
+        self.add("requests", 1)
+        self.add("prompt_tokens", prompt_tokens)
+        self.add("tokens", len(completion.token_ids))
+        self.add("prefix_hits_tokens", prefix_hits)
+
+    def add(self, key: str, amount: float) -> None:
+        """Add to `generator/<key>`."""
+        self._totals[f"generator/{key}"] += amount
+
+    def read(self) -> Metrics:
+        """Totals so far, with `generator/wait_s`, the seconds without work, and `generator/running`."""
+        now = perf_counter()
+        busy = self._totals["generator/busy_s"] + (now - self._busy_since if self._running else 0.0)
+        return self._totals | {
+            "generator/running": float(self._running),
+            "generator/busy_s": busy,
+            "generator/wait_s": now - self._began - busy,
+        }

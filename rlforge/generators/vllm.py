@@ -1,0 +1,159 @@
+"""vLLM as a generator: continuous batching over all rollouts, on CPU and GPU from the same code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from rlforge.deadlines import deadline
+from rlforge.errors import ExtensionError, GenerationError, SetupError, WeightSyncError, boundary
+from rlforge.generators.admission import Fence, admit
+from rlforge.generators.config import GeneratorConfig
+from rlforge.generators.counters import Counters
+from rlforge.types import Completion, GenerateRequest, LoadReport, Manifest, Metrics
+
+if TYPE_CHECKING:
+    from rlforge.generators.vllm_engine import Engine
+
+
+class VLLMGenerator:
+    """Generator around vLLM's `AsyncLLM`, which runs in processes of its own that die with this one.
+
+    Logprobs are those of the sampling distribution (`processed_logprobs`: temperature, top-k and top-p applied); at
+    temperature 0 they are those of the plain softmax, at which the greedy token was taken. Each request carries its
+    own seed, so its tokens do not depend on what runs beside it. Requests in flight across a `load` go on with the
+    keys and values they have; requests that begin after it never see a key or value of an older version.
+    """
+
+    class Config(GeneratorConfig):
+        """A vLLM engine."""
+
+        type: str = "vllm"
+        dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+        """Type of weights and activations; `auto` takes the model folder's own."""
+        max_sequences: int = Field(default=256, ge=1)
+        """Most completions computed at once; the rest wait in the engine's queue."""
+        prefill_tokens: int = Field(default=8192, ge=1)
+        """Most tokens of one forward pass; raised to `context`, because prompts are not split on CPU."""
+        kv_cache_gb: float | None = Field(default=None, gt=0)
+        """Memory for keys and values, in GiB; unset: 1 on CPU, what `gpu_memory_utilization` leaves on GPU."""
+        gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1)
+        """Share of a GPU's memory the engine may take; lower it where the learner shares the GPU."""
+        tensor_parallel: int = Field(default=1, ge=1)
+        """GPUs that share one copy of the model."""
+        eager: bool | None = None
+        """Skip compilation and CUDA graphs: unset means yes on CPU, where starting is dear, and no on GPU."""
+        prefix_caching: bool = True
+        """Reuse keys and values of shared prompts (never across policy versions)."""
+        engine_log: Literal["error", "warning", "info", "debug"] = "error"
+        """How much vLLM writes to standard error."""
+
+    def __init__(self, config: Config, *, model: str, seed: int, run_id: str) -> None:
+        self._config = config
+        self._model = model
+        self._seed = seed
+        self._run_id = run_id
+        self._fence = Fence()
+        self._counters = Counters()
+        self._engine: Engine | None = None
+        self._loading = asyncio.Lock()
+        self._settled = asyncio.Event()
+        self._settled.set()
+
+    async def start(self) -> None:
+        """Start the engine. Raises SetupError when vLLM is missing or cannot start, DeadlineExceeded when it hangs."""
+        if not (Path(self._model) / "config.json").is_file():
+            raise SetupError(
+                f"starting vLLM on '{self._model}': no config.json there; a model is a Hugging Face folder"
+            )
+        _quiet(self._config.engine_log)
+        try:
+            from rlforge.generators.vllm_engine import Engine
+        except ImportError as error:
+            raise SetupError(
+                f"vLLM cannot be imported ({error}); install rlforge[cpu] or rlforge[gpu], or use generator "
+                "'transformers' where vLLM has no wheel"
+            ) from error
+        engine = Engine(self._config, self._model, self._seed)
+        await engine.start()
+        self._engine = engine
+
+    async def generate(self, request: GenerateRequest) -> Completion:
+        """One completion; cancelling the call frees the request in the engine."""
+        engine = self._ready()
+        admit(request, engine.context)
+        waiting_for = f"a completion of a {len(request.prompt_ids)}-token prompt"
+        with self._counters.request():
+            async with deadline(self._config.generate_deadline_s, waiting_for):
+                await self._settled.wait()  # a request that arrives during a load begins after it
+                self._fence.check()
+                completion, prefix_hits = await engine.complete(request, self._fence.version)
+            if completion is None:  # the engine gave up our request: only a failed load does that
+                self._fence.check()
+                raise GenerationError(f"vLLM aborted {waiting_for}")
+        self._counters.finished(len(request.prompt_ids), completion, prefix_hits)
+        return completion
+
+    async def generate_many(self, requests: Sequence[GenerateRequest]) -> AsyncIterator[list[tuple[int, Completion]]]:
+        """Completions of many requests as (index, completion), in lists of those that became ready together."""
+        pending = {asyncio.ensure_future(self.generate(request)): index for index, request in enumerate(requests)}
+        try:
+            while pending:
+                done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                yield [(pending.pop(task), task.result()) for task in done]
+        finally:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+
+    async def load(self, manifest: Manifest) -> LoadReport:
+        """Pause, read, prove, swap, resume. On a mismatch the old weights stay, and nothing more is answered."""
+        engine = self._ready()
+        async with self._loading:
+            self._fence.expect(manifest)
+            self._settled.clear()
+            self._fence.close(f"loading policy version {manifest.version} from {manifest.location} did not finish")
+            try:
+                async with deadline(self._config.load_deadline_s, f"vLLM to load policy version {manifest.version}"):
+                    with boundary("vLLM", f"loading policy version {manifest.version}"):
+                        reports = await engine.load(manifest)
+                self._fence.settle(manifest, reports)
+            except BaseException as error:
+                await engine.abort_all()
+                if isinstance(error, ExtensionError):
+                    raise WeightSyncError(f"{error}; the worker's own words are on standard error") from error
+                raise
+            finally:
+                self._settled.set()
+                await engine.resume()
+        slowest = max(reports, key=lambda report: report.pause_s)
+        self._counters.add("loads", 1)
+        self._counters.add("pause_s", slowest.pause_s)
+        return slowest
+
+    async def metrics(self) -> Metrics:
+        """Totals since the start."""
+        return self._counters.read()
+
+    async def close(self) -> None:
+        """End the engine and whatever it started."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.close()
+
+    def _ready(self) -> Engine:
+        if self._engine is None:
+            raise GenerationError("this vLLM generator is not running: start() was not called, or close() was")
+        return self._engine
+
+
+def _quiet(engine_log: str) -> None:
+    """vLLM reads these while it is imported; what the user set stays."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", engine_log.upper())
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("DO_NOT_TRACK", "1")

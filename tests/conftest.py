@@ -1,0 +1,30 @@
+"""Fixtures for every room: tiny models made on the spot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# A busy machine must not fail a property, and two runs of the suite try the same examples.
+settings.register_profile("rlforge", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("rlforge")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """`tiny_model(tied=False, seed=0, context=1024)` is a folder with a random Qwen3 of 30 thousand parameters."""
+    from tests.models import save_tiny_model
+
+    made: dict[tuple[bool, int, int], str] = {}
+
+    def make(tied: bool = True, seed: int = 0, context: int = 1024) -> str:
+        key = (tied, seed, context)
+        if key not in made:
+            folder: Path = tmp_path_factory.mktemp(f"tiny-{'tied' if tied else 'untied'}-{seed}")
+            made[key] = save_tiny_model(folder, tied=tied, seed=seed, context=context)
+        return made[key]
+
+    return make
