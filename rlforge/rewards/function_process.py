@@ -1,0 +1,228 @@
+"""Our end of the process that runs a customer's function: starts it, sends chunks, stops it when it overruns."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import rlforge
+from rlforge.deadlines import deadline
+from rlforge.errors import ConfigError, DeadlineExceeded, ExtensionError, boundary
+from rlforge.rewards.customer import Instructions
+from rlforge.rewards.frames import encode
+from rlforge.rewards.outcomes import Outcome, unscored
+from rlforge.types import Rollout
+
+_START_S = 60.0
+"""Importing the function may load large libraries."""
+_BLOCKED_S = 1.0
+"""Coroutines are stopped from within at the time limit; from here only when they block their process for longer."""
+_STOP_S = 5.0
+_TICK_S = 0.1
+
+
+@dataclass(kw_only=True)
+class Chunk:
+    """What is known of some rollouts sent to the process, by their place among them."""
+
+    count: int
+    outcomes: dict[int, Outcome] = field(default_factory=lambda: dict[int, Outcome]())
+    running: dict[int, float] = field(default_factory=lambda: dict[int, float]())
+    """When the function began with each rollout that has no outcome yet."""
+    fault: Outcome | None = None
+    """What ended the process; one of those `running` is to blame."""
+
+
+class FunctionProcess:
+    """One process at a time; another is started at the next chunk when it was stopped or died."""
+
+    def __init__(self, instructions: Instructions, label: str) -> None:
+        self._instructions = instructions
+        self._label = label
+        self._grace_s = 0.0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._line: _Line | None = None
+
+    async def start(self) -> None:
+        """Start the process and import the function. Raises ConfigError when that cannot work."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = _spawn(theirs, self._instructions)
+        _, self._line = await asyncio.get_running_loop().create_connection(_Line, sock=ours)
+        try:
+            async with deadline(_START_S, f"reward function '{self._instructions.function}' to be imported"):
+                broken = await self._line.ready
+                self._grace_s = _BLOCKED_S if self._line.asynchronous else 0.0
+        except DeadlineExceeded as error:
+            await self.stop()
+            raise ConfigError(f"scorer '{self._label}': {error}; it must be importable in less") from error
+        if broken:
+            await self.stop()
+            raise ConfigError(f"scorer '{self._label}': {broken}")
+
+    async def run(self, rollouts: Sequence[Rollout]) -> Chunk:
+        """Have a chunk judged. Raises ConfigError when a new process is needed and cannot be started."""
+        chunk = Chunk(count=len(rollouts))
+        try:
+            with boundary(f"sending {len(rollouts)} rollouts to the function's process"):
+                frame = encode(rollouts)
+        except ExtensionError as error:
+            chunk.running = dict.fromkeys(range(len(rollouts)), 0.0)
+            chunk.fault = unscored("malformed", str(error))
+            return chunk
+        if self._line is None:
+            await self.start()
+        assert self._line is not None
+        finished = self._line.send(frame, chunk)
+        await self._watch(chunk, finished)
+        if chunk.fault:
+            await self.stop()
+        return chunk
+
+    async def stop(self) -> None:
+        """Hang up: the guardian kills the function and all its descendants. May be called twice."""
+        process, self._process = self._process, None
+        line, self._line = self._line, None
+        if line:
+            line.hang_up()
+        if process is None:
+            return
+        try:
+            async with deadline(_STOP_S, "a reward function's process to stop"):
+                while process.poll() is None:  # noqa: ASYNC110  nothing portable tells a loop that a process ended
+                    await asyncio.sleep(0.005)
+        except DeadlineExceeded:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    async def _watch(self, chunk: Chunk, finished: asyncio.Future[None]) -> None:
+        loop = asyncio.get_running_loop()
+        sent = loop.time()
+        while not finished.done():
+            left_s = self._due(chunk, sent) - loop.time()
+            await asyncio.wait({finished}, timeout=min(max(left_s, 0), _TICK_S))  # what is running changes meanwhile
+            if not finished.done() and loop.time() >= self._due(chunk, sent):
+                chunk.fault = unscored(
+                    "timeout", f"the function took longer than {self._instructions.timeout_s:g} s", retryable=True
+                )
+                return
+
+    def _due(self, chunk: Chunk, sent: float) -> float:
+        """When to stop waiting: judged by what has been read by then, so that a busy owner blames nobody wrongly."""
+        limits = self._instructions
+        if not chunk.running:
+            return sent + _START_S + limits.timeout_s
+        calls = chunk.count if limits.batch else 1
+        return min(chunk.running.values()) + limits.timeout_s * calls + self._grace_s
+
+
+class _Line(asyncio.Protocol):
+    """Reads the events of `python_process.py` and keeps the chunk under way up to date."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[str] = self._loop.create_future()
+        """Empty text, or what is wrong with the function."""
+        self.asynchronous = False
+        self._chunk: Chunk | None = None
+        self._finished: asyncio.Future[None] = self._loop.create_future()
+        self._rest = b""
+        self._transport: asyncio.Transport | None = None
+
+    def send(self, frame: bytes, chunk: Chunk) -> asyncio.Future[None]:
+        """Send a chunk; the future is done when every rollout has an outcome or the process has ended."""
+        self._chunk, self._finished = chunk, self._loop.create_future()
+        if self._transport is None or self._transport.is_closing():
+            self._end("the process had ended before")
+        else:
+            self._transport.write(frame)
+        return self._finished
+
+    def hang_up(self) -> None:
+        """Close at once, whatever is still unsent."""
+        self._chunk = None
+        if self._transport:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            word, _, facts = line.partition(b" ")
+            if word:
+                self._hear(word.decode(errors="replace"), facts)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end("the process hung up")
+
+    def _hear(self, word: str, facts: bytes) -> None:
+        try:
+            known: dict[str, Any] = json.loads(facts)
+        except ValueError:  # a line the process could not finish
+            return
+        match word:
+            case "start" if self._chunk:
+                self._chunk.running.update(dict.fromkeys(known["i"], self._loop.time()))
+            case "score" if self._chunk:
+                self._record(self._chunk, known)
+            case "ready":
+                self.asynchronous = known["asynchronous"]
+                self._answer("")
+            case "broken":
+                self._answer(known["reason"])
+            case "ended":
+                self._end(_last_words(known["status"], known["words"]))
+            case _:
+                return
+
+    def _record(self, chunk: Chunk, outcome: Outcome) -> None:
+        index = outcome.pop("i")
+        chunk.outcomes[index] = outcome
+        chunk.running.pop(index, None)
+        if len(chunk.outcomes) == chunk.count and not self._finished.done():
+            self._finished.set_result(None)
+
+    def _end(self, why: str) -> None:
+        self._answer(f"the process ended while importing it: {why}")
+        if self._chunk and not self._finished.done():
+            self._chunk.fault = unscored("crash", why, retryable=True)
+            self._finished.set_result(None)
+
+    def _answer(self, broken: str) -> None:
+        if not self.ready.done():
+            self.ready.set_result(broken)
+
+
+def _spawn(line: socket.socket, instructions: Instructions) -> subprocess.Popen[bytes]:
+    """Guardian and function process. They find rlforge where we did, and nothing else in the current folder first."""
+    fd = str(line.fileno())
+    python = [sys.executable, "-P", "-m"]
+    command = [*python, "rlforge.rewards.python_process", fd, json.dumps(asdict(instructions))]
+    home = str(Path(rlforge.__file__).parent.parent)
+    path = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.Popen(
+        [*python, "rlforge.rewards.guardian", fd, *command],
+        stdin=subprocess.DEVNULL,
+        pass_fds=[line.fileno()],
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+
+
+def _last_words(status: int, words: str) -> str:
+    how = f"signal {-status} ({signal.Signals(-status).name})" if status < 0 else f"exit status {status}"
+    hint = "; the machine may be out of memory" if status == -signal.SIGKILL else ""
+    said = f"; its last words: {words.strip()}" if words.strip() else ""
+    return f"the function's process ended with {how}{hint}{said}"

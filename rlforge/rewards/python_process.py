@@ -1,0 +1,69 @@
+"""The process that runs a customer's reward function, under its guardian; imports only the light core.
+
+It reads frames of rollouts (`frames.py`) from a socket and writes one line per event, a word and a JSON object:
+`ready` or `broken {reason}` once; then `start {i}` (rollouts of the frame that the function is now running on) and
+`score {i, …}`. When it ends, the guardian writes `ended {status, words}`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+from typing import Any, cast
+
+from rlforge.errors import ConfigError, ExtensionError, boundary
+from rlforge.rewards.customer import Customer, Instructions, Send, event
+from rlforge.rewards.frames import HEADER, decode
+from rlforge.rewards.outcomes import unscored
+from rlforge.rewards.prints import Prints
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """`python -m rlforge.rewards.python_process FD INSTRUCTIONS`: a socket to the owner, and what to run as JSON."""
+    owner = socket.socket(fileno=int(sys.argv[1]))
+    instructions = Instructions(**json.loads(sys.argv[2]))
+    _limit(instructions.memory_bytes)
+    sys.stdout, sys.stderr = cast(Any, Prints(1)), cast(Any, Prints(2))
+    try:
+        customer = Customer(instructions)
+    except ConfigError as error:
+        owner.sendall(event("broken", {"reason": str(error)}))
+        return
+    owner.sendall(event("ready", {"asynchronous": customer.asynchronous}))
+    frames = owner.makefile("rb", buffering=1 << 16)
+    while header := frames.read(HEADER.size):
+        count, size = HEADER.unpack(header)
+        _judge(customer, frames.read(size), count, owner.sendall)
+
+
+def _limit(memory_bytes: int) -> None:
+    if sys.platform == "linux":  # should the guardian itself be killed
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to answer
+    faulthandler.enable(2)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+
+
+def _judge(customer: Customer, body: bytes, count: int, send: Send) -> None:
+    try:
+        with boundary("reading rollouts in the function's process"):
+            rollouts = decode(body)
+    except ExtensionError as error:
+        fault = unscored("malformed", str(error))
+        send(b"".join(event("score", {"i": index, **fault}) for index in range(count)))
+        return
+    customer.judge(rollouts, send)
+
+
+if __name__ == "__main__":
+    main()
+    os._exit(0)  # threads that the function left running do not hold the process
