@@ -32,6 +32,7 @@ from rlforge.types import (
     Completion,
     FinishReason,
     Group,
+    Message,
     Reward,
     Rollout,
     RolloutKey,
@@ -101,7 +102,7 @@ def _flatten(roots: Sequence[Rollout]) -> tuple[list[Rollout], list[int]]:
 
 def _table(rows: list[Rollout], parents: list[int]) -> Table:
     tasks = _Cache(lambda task: _json(task_to_json(task)), key=id)
-    samplings = _Cache(lambda sampling: _json(_sampling_to_json(sampling)))
+    samplings = _Cache(lambda sampling: _json(_sampling_to_json(sampling)), key=id)
     columns = {
         "id": pa.array([r.id for r in rows], pa.string()),
         "parent_row": pa.array(parents, pa.int32()),
@@ -163,12 +164,21 @@ def _turns(turns: list[tuple[Turn, ...]]) -> Column:
         "policy_versions": _numbers([turn.completion.policy_versions for turn in flat], np.int64),
         "finish_reason": pa.array([turn.completion.finish_reason.value for turn in flat], pa.string()),
         "text": pa.array([turn.message.text for turn in flat], pa.string()),
-        "message": pa.array([_json(message_to_json(turn.message)) for turn in flat], pa.string()),
-        "observation": pa.array([_json([message_to_json(m) for m in turn.observation]) for turn in flat], pa.string()),
+        "message": pa.array([_reply(turn.message) for turn in flat], pa.string()),
+        "observation": pa.array([_observation(turn) for turn in flat], pa.string()),
         "reward": pa.array([turn.reward for turn in flat], pa.float64()),
     }
     struct = pa.StructArray.from_arrays(list(fields.values()), names=list(fields))
     return pa.ListArray.from_arrays(_offsets(turns), struct)
+
+
+def _reply(message: Message) -> str | None:
+    """Null for the usual reply, an assistant's one text, which the column `text` says already."""
+    return None if message == Message.of("assistant", message.text) else _json(message_to_json(message))
+
+
+def _observation(turn: Turn) -> str | None:
+    return _json([message_to_json(message) for message in turn.observation]) if turn.observation else None
 
 
 def _numbers(lists: list[tuple[Any, ...]], dtype: type[np.generic]) -> Column:
@@ -225,10 +235,16 @@ def _turn(row: dict[str, Any]) -> Turn:
     return Turn(
         prompt_ids=tuple(row["prompt_ids"]),
         completion=completion,
-        message=message_from_json(json.loads(row["message"])),
-        observation=tuple(message_from_json(message) for message in json.loads(row["observation"])),
+        message=_message(row),
+        observation=tuple(message_from_json(message) for message in json.loads(row["observation"] or "[]")),
         reward=row["reward"],
     )
+
+
+def _message(row: dict[str, Any]) -> Message:
+    if row["message"] is None:
+        return Message.of("assistant", row["text"])
+    return message_from_json(json.loads(row["message"]))
 
 
 def _sampling_to_json(sampling: Sampling) -> dict[str, Any]:
@@ -241,8 +257,7 @@ def _sampling_from_json(data: dict[str, Any]) -> Sampling:
     return Sampling(**data)
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=repr)
+_json = json.JSONEncoder(ensure_ascii=False, default=repr).encode
 
 
 class _Cache(dict[Any, Any]):
