@@ -22,7 +22,7 @@ class ModelConfig(BaseConfig):
     """Folder in Hugging Face layout, or a name on the hub, `Qwen/Qwen3-0.6B` for instance."""
     init: ModelInitConfig | None = None
     """Shape of a model made from scratch instead."""
-    tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig)
+    tokenizer: TokenizerConfig = TokenizerConfig()
     """Tokenizer made on the spot for a model from scratch; one that exists brings its own."""
 
     @model_validator(mode="after")

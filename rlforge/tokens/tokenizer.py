@@ -28,7 +28,7 @@ class TokenizerConfig(BaseConfig):
     type: Literal["character", "byte", "bpe"] = "character"
     """`character`: one token per character, exactly those the data uses; the easiest for a tiny model to learn.
     `byte`: one token per UTF-8 byte, reads anything. `bpe`: byte pairs merged as often as `vocab_size` allows."""
-    vocab_size: int = Field(4096, ge=SMALLEST_BPE)
+    vocab_size: int = Field(default=4096, ge=SMALLEST_BPE)
     """Number of tokens, the three special ones and 256 bytes included; only for `bpe`."""
     alphabet: str | None = None
     """The characters to know, only for `character`; None collects them from the data."""
@@ -37,7 +37,7 @@ class TokenizerConfig(BaseConfig):
     def _only_where_it_counts(self) -> TokenizerConfig:
         if self.alphabet is not None and self.type != "character":
             raise ValueError(f"alphabet belongs to type character, not {self.type}; leave it out")
-        if "vocab_size" in self.model_fields_set and self.type != "bpe":
+        if self.type != "bpe" and self.vocab_size != type(self).model_fields["vocab_size"].default:
             raise ValueError(f"vocab_size belongs to type bpe; a {self.type} tokenizer has as many tokens as it needs")
         return self
 
