@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from rlforge.errors import ConfigError, DeadlineExceeded, ExtensionError, bounda
 from rlforge.rewards.customer import Instructions
 from rlforge.rewards.frames import encode
 from rlforge.rewards.outcomes import Outcome, unscored
+from rlforge.rewards.progress import CHUNK, Progress
 from rlforge.types import Rollout
 
 _START_S = 60.0
@@ -36,10 +38,10 @@ class Chunk:
 
     count: int
     outcomes: dict[int, Outcome] = field(default_factory=lambda: dict[int, Outcome]())
-    running: dict[int, float] = field(default_factory=lambda: dict[int, float]())
-    """When the function began with each rollout that has no outcome yet."""
     fault: Outcome | None = None
-    """What ended the process; one of those `running` is to blame."""
+    """What ended the process."""
+    begun: list[int] = field(default_factory=lambda: list[int]())
+    """Those the function had in hand at that moment: one of them is to blame."""
 
 
 class FunctionProcess:
@@ -48,20 +50,23 @@ class FunctionProcess:
     def __init__(self, instructions: Instructions, label: str) -> None:
         self._instructions = instructions
         self._label = label
-        self._grace_s = 0.0
+        self._progress: Progress | None = None
+        self._asynchronous = False
         self._process: subprocess.Popen[bytes] | None = None
         self._line: _Line | None = None
 
     async def start(self) -> None:
         """Start the process and import the function. Raises ConfigError when that cannot work."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = _spawn(theirs, self._instructions)
+        with theirs, tempfile.TemporaryFile() as shared:
+            shared.truncate(CHUNK)
+            self._progress = Progress(shared.fileno())
+            self._process = _spawn(theirs, shared.fileno(), self._instructions)
         _, self._line = await asyncio.get_running_loop().create_connection(_Line, sock=ours)
         try:
             async with deadline(_START_S, f"reward function '{self._instructions.function}' to be imported"):
                 broken = await self._line.ready
-                self._grace_s = _BLOCKED_S if self._line.asynchronous else 0.0
+                self._asynchronous = self._line.asynchronous
         except DeadlineExceeded as error:
             await self.stop()
             raise ConfigError(f"scorer '{self._label}': {error}; it must be importable in less") from error
@@ -76,15 +81,18 @@ class FunctionProcess:
             with boundary(f"sending {len(rollouts)} rollouts to the function's process"):
                 frame = encode(rollouts)
         except ExtensionError as error:
-            chunk.running = dict.fromkeys(range(len(rollouts)), 0.0)
+            chunk.begun = list(range(len(rollouts)))
             chunk.fault = unscored("malformed", str(error))
             return chunk
         if self._line is None:
             await self.start()
         assert self._line is not None
+        assert self._progress is not None
+        self._progress.clear()
         finished = self._line.send(frame, chunk)
-        await self._watch(chunk, finished)
+        await self._watch(chunk, finished, self._progress)
         if chunk.fault:
+            chunk.begun = [index for index in self._progress.running() if index not in chunk.outcomes]
             await self.stop()
         return chunk
 
@@ -104,25 +112,26 @@ class FunctionProcess:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
-    async def _watch(self, chunk: Chunk, finished: asyncio.Future[None]) -> None:
+    async def _watch(self, chunk: Chunk, finished: asyncio.Future[None], progress: Progress) -> None:
+        """Look again and again at what the function has in hand, and for how long.
+
+        A call is timed from when it was first seen here, so a busy owner blames nobody for its own delay.
+        """
         loop = asyncio.get_running_loop()
-        sent = loop.time()
+        limit_s = self._limit_s(chunk.count)
+        seen: dict[int, float] = {}
         while not finished.done():
-            left_s = self._due(chunk, sent) - loop.time()
-            await asyncio.wait({finished}, timeout=min(max(left_s, 0), _TICK_S))  # what is running changes meanwhile
-            if not finished.done() and loop.time() >= self._due(chunk, sent):
-                chunk.fault = unscored(
-                    "timeout", f"the function took longer than {self._instructions.timeout_s:g} s", retryable=True
-                )
+            await asyncio.wait({finished}, timeout=min(_TICK_S, limit_s / 4))
+            now = loop.time()
+            seen = {index: seen.get(index, now) for index in progress.running() or [-1]}  # -1: reading the frame
+            if not finished.done() and now - min(seen.values()) > limit_s:
+                why = f"the function took longer than {self._instructions.timeout_s:g} s"
+                chunk.fault = unscored("timeout", why, retryable=True)
                 return
 
-    def _due(self, chunk: Chunk, sent: float) -> float:
-        """When to stop waiting: judged by what has been read by then, so that a busy owner blames nobody wrongly."""
-        limits = self._instructions
-        if not chunk.running:
-            return sent + _START_S + limits.timeout_s
-        calls = chunk.count if limits.batch else 1
-        return min(chunk.running.values()) + limits.timeout_s * calls + self._grace_s
+    def _limit_s(self, count: int) -> float:
+        calls = count if self._instructions.batch else 1
+        return self._instructions.timeout_s * calls + (_BLOCKED_S if self._asynchronous else 0)
 
 
 class _Line(asyncio.Protocol):
@@ -173,10 +182,8 @@ class _Line(asyncio.Protocol):
         except ValueError:  # a line the process could not finish
             return
         match word:
-            case "start" if self._chunk:
-                self._chunk.running.update(dict.fromkeys(known["i"], self._loop.time()))
-            case "score" if self._chunk:
-                self._record(self._chunk, known)
+            case "scores" if self._chunk:
+                self._record(self._chunk, known["scores"])
             case "ready":
                 self.asynchronous = known["asynchronous"]
                 self._answer("")
@@ -187,10 +194,8 @@ class _Line(asyncio.Protocol):
             case _:
                 return
 
-    def _record(self, chunk: Chunk, outcome: Outcome) -> None:
-        index = outcome.pop("i")
-        chunk.outcomes[index] = outcome
-        chunk.running.pop(index, None)
+    def _record(self, chunk: Chunk, scores: list[tuple[int, Outcome]]) -> None:
+        chunk.outcomes.update(scores)
         if len(chunk.outcomes) == chunk.count and not self._finished.done():
             self._finished.set_result(None)
 
@@ -205,17 +210,17 @@ class _Line(asyncio.Protocol):
             self.ready.set_result(broken)
 
 
-def _spawn(line: socket.socket, instructions: Instructions) -> subprocess.Popen[bytes]:
+def _spawn(line: socket.socket, shared: int, instructions: Instructions) -> subprocess.Popen[bytes]:
     """Guardian and function process. They find rlforge where we did, and nothing else in the current folder first."""
-    fd = str(line.fileno())
+    fds = [str(line.fileno()), str(shared)]
     python = [sys.executable, "-P", "-m"]
-    command = [*python, "rlforge.rewards.python_process", fd, json.dumps(asdict(instructions))]
+    command = [*python, "rlforge.rewards.python_process", *fds, json.dumps(asdict(instructions))]
     home = str(Path(rlforge.__file__).parent.parent)
     path = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
-        [*python, "rlforge.rewards.guardian", fd, *command],
+        [*python, "rlforge.rewards.guardian", *fds, *command],
         stdin=subprocess.DEVNULL,
-        pass_fds=[line.fileno()],
+        pass_fds=[line.fileno(), shared],
         start_new_session=True,
         env={**os.environ, "PYTHONPATH": path},
     )

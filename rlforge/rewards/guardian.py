@@ -1,7 +1,7 @@
 """A process that runs a command for its owner and sees to it that nothing of it outlives either of them.
 
-Started as `python -m rlforge.rewards.guardian FD COMMAND …`, FD being a socket whose other end the owner holds; the
-command inherits it. The guardian reads nothing from it. When the owner hangs up or dies, or the command ends, it kills
+Started as `python -m rlforge.rewards.guardian FD FDS COMMAND …`, FD being a socket whose other end the owner holds; the
+command inherits it, and the comma-separated FDS. The guardian reads nothing from it. When the owner hangs up or dies, or the command ends, it kills
 every descendant, detached ones included. When the command ended by itself it says so on the socket:
 `ended {"status": -11, "words": "what it printed last"}`, status as in `subprocess`.
 """
@@ -39,11 +39,11 @@ def main() -> None:
     output, printed = os.pipe()
     os.set_blocking(output, False)
     with subprocess.Popen(
-        sys.argv[2:],
+        sys.argv[3:],
         stdin=subprocess.DEVNULL,
         stdout=printed,
         stderr=printed,
-        pass_fds=[line.fileno()],
+        pass_fds=[line.fileno(), *map(int, sys.argv[2].split(","))],
         process_group=0,
     ) as command:
         os.close(printed)

@@ -15,10 +15,8 @@ from rlforge.rewards.config import ScorerConfig
 from rlforge.rewards.customer import Instructions
 from rlforge.rewards.function_process import Chunk, FunctionProcess
 from rlforge.rewards.outcomes import Outcome, unscored
+from rlforge.rewards.progress import CHUNK
 from rlforge.types import Rollout, Score
-
-_CHUNK = 64
-"""Rollouts sent at once, at most: large enough that sending costs little, small enough to share among processes."""
 
 
 class PythonScorer:
@@ -126,7 +124,7 @@ class PythonScorer:
         """The next chunk: a suspect alone, others together and shared out fairly among the processes."""
         share = -(-len(self._jobs) // self.config.workers)
         taken = [self._jobs.popleft()]
-        while self._jobs and len(taken) < min(share, _CHUNK) and not (taken[0].suspect or self._jobs[0].suspect):
+        while self._jobs and len(taken) < min(share, CHUNK) and not (taken[0].suspect or self._jobs[0].suspect):
             taken.append(self._jobs.popleft())
         return taken
 
@@ -139,7 +137,7 @@ class PythonScorer:
             jobs[index].settle(outcome)
         if chunk.fault is None:
             return
-        begun = sorted(chunk.running)
+        begun = chunk.begun
         for index in reversed([index for index in range(chunk.count) if index not in chunk.outcomes]):
             job = jobs[index]
             if begun == [index] or (not begun and job.suspect):

@@ -1,8 +1,8 @@
 """The process that runs a customer's reward function, under its guardian; imports only the light core.
 
 It reads frames of rollouts (`frames.py`) from a socket and writes one line per event, a word and a JSON object:
-`ready` or `broken {reason}` once; then `start {i}` (rollouts of the frame that the function is now running on) and
-`score {i, …}`. When it ends, the guardian writes `ended {status, words}`.
+`ready` or `broken {reason}` once, then `scores` as they come to be known. When it ends, the guardian writes
+`ended {status, words}`. Which rollouts the function has in hand stands in shared memory (`progress.py`).
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from rlforge.errors import ConfigError, ExtensionError, boundary
 from rlforge.rewards.customer import Customer, Instructions, Send, event
 from rlforge.rewards.frames import HEADER, decode
 from rlforge.rewards.outcomes import unscored
-from rlforge.rewards.prints import Prints
+from rlforge.rewards.printing import Prints
+from rlforge.rewards.progress import Progress
 
 _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """`python -m rlforge.rewards.python_process FD INSTRUCTIONS`: a socket to the owner, and what to run as JSON."""
+    """`python -m rlforge.rewards.python_process FD FD INSTRUCTIONS`: socket, shared memory, what to run."""
     owner = socket.socket(fileno=int(sys.argv[1]))
-    instructions = Instructions(**json.loads(sys.argv[2]))
+    instructions = Instructions(**json.loads(sys.argv[3]))
     _limit(instructions.memory_bytes)
     sys.stdout, sys.stderr = cast(Any, Prints(1)), cast(Any, Prints(2))
     try:
-        customer = Customer(instructions)
+        customer = Customer(instructions, Progress(int(sys.argv[2])), owner.sendall)
     except ConfigError as error:
         owner.sendall(event("broken", {"reason": str(error)}))
         return
@@ -59,9 +60,9 @@ def _judge(customer: Customer, body: bytes, count: int, send: Send) -> None:
             rollouts = decode(body)
     except ExtensionError as error:
         fault = unscored("malformed", str(error))
-        send(b"".join(event("score", {"i": index, **fault}) for index in range(count)))
+        send(event("scores", {"scores": [(index, fault) for index in range(count)]}))
         return
-    customer.judge(rollouts, send)
+    customer.judge(rollouts)
 
 
 if __name__ == "__main__":
