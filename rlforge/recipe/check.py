@@ -1,0 +1,28 @@
+"""The doctor: everything that can be known to be wrong with a recipe before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlforge.errors import ConfigError
+from rlforge.recipe.findings import Case, Finding
+from rlforge.recipe.load import Document, read_document
+from rlforge.recipe.machine import memory_fits
+from rlforge.recipe.rules import RULES
+
+
+def check_recipe(path: Path | str, overrides: Sequence[str] = ()) -> list[Finding]:
+    """All findings, errors first. A recipe that does not validate has its schema errors alone."""
+    try:
+        document = read_document(path, overrides)
+        return check_document(document)
+    except ConfigError as error:
+        return [Finding(severity="error", key="", message=line) for line in str(error).splitlines()]
+
+
+def check_document(document: Document) -> list[Finding]:
+    """Findings of every rule. Raises ConfigError when the document does not validate."""
+    case = Case(document.recipe())
+    found = [finding for rule in (*RULES, memory_fits) for finding in rule(case)]
+    return sorted(found, key=lambda finding: finding.severity != "error")

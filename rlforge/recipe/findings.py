@@ -1,0 +1,117 @@
+"""What the doctor looks at, and what it says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from rlforge.config import PartConfig, build
+from rlforge.errors import RlforgeError
+from rlforge.interfaces import Source
+from rlforge.loops.rl import RLConfig
+from rlforge.loops.stage import StageConfig
+from rlforge.recipe.document import Recipe
+from rlforge.registry import SOURCES
+from rlforge.rewards.config import ScorerConfig
+from rlforge.rewards.router import Router
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing the doctor found."""
+
+    severity: Literal["error", "warning"]
+    """An error stops `rlforge train`; a warning is only told."""
+    key: str
+    """Which setting, as an override would write it."""
+    message: str
+    """What is wrong with it and why."""
+    hint: str = ""
+    """The way out."""
+
+    def __str__(self) -> str:
+        hint = f"; hint: {self.hint}" if self.hint else ""
+        return f"{self.key}: {self.message}{hint}" if self.key else f"{self.message}{hint}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UsedSource:
+    """A source in the place where it is used."""
+
+    key: str
+    """`stages.grpo.data.0`."""
+    stage: StageConfig
+    config: PartConfig
+    evaluation: bool
+    source: Source | None
+    """None when it cannot be built."""
+    error: str = ""
+    """Why it cannot."""
+
+
+class Case:
+    """A recipe under examination, with what takes time to find out kept."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+
+    @property
+    def rl_stages(self) -> list[RLConfig]:
+        """The stages that learn from rewards."""
+        return [stage for stage in self.recipe.stage_list if isinstance(stage, RLConfig)]
+
+    @cached_property
+    def sources(self) -> list[UsedSource]:
+        """Every source of every stage and evaluation, built."""
+        used: list[UsedSource] = []
+        for stage in self.recipe.stage_list:
+            key = f"stages.{stage.name}"
+            used += [_used(f"{key}.data.{i}", stage, config, False) for i, config in enumerate(stage.data)]
+            for number, evaluation in enumerate(stage.evaluations):
+                place = f"{key}.evaluations.{number}.data"
+                used += [_used(f"{place}.{i}", stage, config, True) for i, config in enumerate(evaluation.data)]
+        return used
+
+    @cached_property
+    def context(self) -> int | None:
+        """Longest sequence in tokens that the policy's generator takes; None when it cannot be known yet."""
+        own = cast(Any, self.recipe.generators["policy"]).context
+        init = self.recipe.model.init
+        return own or (init.context if init else self.model_config.get("max_position_embeddings"))
+
+    @cached_property
+    def model_config(self) -> dict[str, Any]:
+        """config.json of the recipe's model folder; empty without a folder."""
+        file = Path(self.recipe.model.path or "") / "config.json"
+        return json.loads(file.read_text(encoding="utf-8")) if self.recipe.model.path and file.is_file() else {}
+
+    def rewards(self, stage: StageConfig) -> Router.Config | None:
+        """Scorers of a stage: its own or the recipe's."""
+        own = stage.rewards if isinstance(stage, RLConfig) else None
+        return own or self.recipe.rewards
+
+    def scorers(self) -> list[tuple[str, ScorerConfig]]:
+        """Every scorer with its key."""
+        routers: list[tuple[str, Router.Config | None]] = [("rewards", self.recipe.rewards)]
+        routers += [(f"stages.{stage.name}.rewards", stage.rewards) for stage in self.rl_stages]
+        return [
+            (f"{key}.scorers.{index}", part)
+            for key, router in routers
+            for index, part in enumerate(router.parts if router else _NONE)
+        ]
+
+
+_NONE: Sequence[ScorerConfig] = ()
+
+
+def _used(key: str, stage: StageConfig, config: PartConfig, evaluation: bool) -> UsedSource:
+    try:
+        source: Source | None = build(SOURCES, config, base=Path.cwd())
+        error = ""
+    except RlforgeError as problem:
+        source, error = None, str(problem)
+    return UsedSource(key=key, stage=stage, config=config, evaluation=evaluation, source=source, error=error)
