@@ -86,8 +86,8 @@ def credit_groups(batch: Batch, objective: Objective, advantages: AdvantageFunct
     counts once in its group however many trajectories it forked into. Raises LearnerError when the trajectories of
     one rollout disagree on its reward.
 
-    Metrics: `rollouts/count`, `rollouts/unscored`, `groups/count`, `groups/scored` (any member scored),
-    `groups/zero_signal`, and where they exist `reward/mean`, `reward/std`, `advantage/max`.
+    Metrics: `groups/count`, `groups/scored` (any member scored), `groups/zero_signal`, `credit/unscored` (rollouts left
+    out) and `credit/advantage_max` (largest size). Rewards themselves are measured where rollouts are.
     """
     rows, rewards, groups = _rollouts([t for t in batch.trajectories if t.objective == POLICY])
     outcome = advantages(torch.tensor(rewards, dtype=torch.float64), torch.tensor(groups, dtype=torch.long))
@@ -105,7 +105,7 @@ def credit_groups(batch: Batch, objective: Objective, advantages: AdvantageFunct
     return Batch(
         trajectories=tuple(kept),
         objectives={**batch.objectives, POLICY: objective},
-        metrics={**batch.metrics, **_metrics(rewards, outcome)},
+        metrics={**batch.metrics, **_metrics(outcome)},
     )
 
 
@@ -129,18 +129,11 @@ def _rollouts(trajectories: Sequence[Trajectory]) -> tuple[dict[tuple[str, str],
     return rows, rewards, groups
 
 
-def _metrics(rewards: Sequence[float], outcome: GroupAdvantages) -> Metrics:
-    known = torch.tensor(rewards, dtype=torch.float64)[outcome.scored]
-    metrics: Metrics = {
-        "rollouts/count": float(len(rewards)),
-        "rollouts/unscored": float(len(rewards) - known.numel()),
+def _metrics(outcome: GroupAdvantages) -> Metrics:
+    return {
         "groups/count": float(outcome.zero_signal.numel()),
         "groups/scored": float((outcome.scored_members > 0).sum()),
         "groups/zero_signal": float(outcome.zero_signal.sum()),
+        "credit/unscored": float((~outcome.scored).sum()),
+        "credit/advantage_max": float(outcome.values.abs().max()) if outcome.values.numel() else 0.0,
     }
-    if known.numel():
-        metrics["reward/mean"] = float(known.mean())
-        metrics["advantage/max"] = float(outcome.values.abs().max())
-    if known.numel() > 1:
-        metrics["reward/std"] = float(known.std())
-    return metrics
