@@ -13,7 +13,7 @@ class ClusterConfig(BaseConfig):
     type: Literal["ray", "in_process"] = "ray"
     """`ray` puts each part in an actor of its own; `in_process` runs all in one process, for tests and debugging."""
     address: str | None = None
-    """Ray cluster to attach to (`auto`, `ray://…`, `host:6379`); unset: a private one on loopback, taken down at the end."""
+    """Ray cluster to attach to (`auto`, `host:6379`); unset: a private one on loopback, taken down at the end."""
     rollout_workers: int = Field(default=1, ge=1)
     """Processes that play rollouts, each many at once."""
     start_deadline_s: float = Field(default=300.0, gt=0)

@@ -6,7 +6,8 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Generator as SyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import Generator as SyncGenerator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -355,7 +356,9 @@ class OnRay:
                     await remote.handle.pid.remote()
                 except RayActorError as error:
                     if remote in self._remotes:
-                        deaths.append(ActorDied(f"{remote.name} died: {_reason(error)}\n{self._last_words(remote.name)}"))
+                        deaths.append(
+                            ActorDied(f"{remote.name} died: {_reason(error)}\n{self._last_words(remote.name)}")
+                        )
                         body.cancel()
                         return
 

@@ -13,8 +13,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from rlforge.config import Part, PartConfig, build
+from rlforge.data.ledger import Entry
 from rlforge.data.mixture import Mixture
-from rlforge.errors import DataError, WeightSyncError
+from rlforge.errors import ConfigError, DataError, WeightSyncError
 from rlforge.interfaces import Algorithm
 from rlforge.loops.measure import rollout_metrics
 from rlforge.loops.sampling import SamplingConfig
@@ -25,7 +26,6 @@ from rlforge.rewards.guard import UnscoredGuard
 from rlforge.rewards.router import Router
 from rlforge.tokens.trajectories import trajectories
 from rlforge.types import Batch, Group, GroupRequest, Task
-
 
 
 class RLConfig(StageConfig):
@@ -53,6 +53,10 @@ async def run_rl(config: RLConfig, run: StageRun, tasks: Mixture) -> None:
     algorithm: Algorithm = build(ALGORITHMS, config.algorithm)
     guard = UnscoredGuard(max_unscored=run.parts.max_unscored)
     learner, collector, lap = run.parts.learner, run.parts.collector, run.lap
+    if collector is None:
+        raise ConfigError(
+            f"stage '{config.name}' learns from rewards, but the recipe names no scorer; add rewards.scorers"
+        )
     async for step in run.steps():
         await run.publish()
         with lap("collect"):
@@ -66,6 +70,7 @@ async def run_rl(config: RLConfig, run: StageRun, tasks: Mixture) -> None:
         with lap("learn"):
             metrics = await learner.step(batch)
         await keeping
+        run.ledger.record(step, [ledger_entry(group) for group in groups])
         run.record(rollout_metrics(groups) | batch.metrics | metrics)
 
 
@@ -89,6 +94,17 @@ def group_requests(config: RLConfig, tasks: Mixture, step: int, version: int, se
     ]
 
 
+def ledger_entry(group: Group) -> Entry:
+    """What became of one draw of the stream."""
+    return Entry(
+        position=int(group.request.group),
+        task_id=group.request.task.id,
+        epoch=group.request.epoch,
+        attempts=tuple(rollout.key.attempt for rollout in group.rollouts),
+        outcome="trained" if any(rollout.scored for rollout in group.rollouts) else "dropped",
+    )
+
+
 def policy_batch(groups: Sequence[Group]) -> Batch:
     """Every trajectory of every scored rollout; the unscored are left out, here and for good."""
     scored = (rollout for group in groups for rollout in group.rollouts if rollout.scored)
@@ -99,7 +115,9 @@ def refuse_other_versions(groups: Sequence[Group], version: int) -> None:
     """Synchronous training learns from tokens of the current weights only. Raises WeightSyncError on any other."""
     for rollout in (rollout for group in groups for rollout in group.rollouts):
         for turn in rollout.turns:
-            if any(v != version for v in (turn.completion.oldest_version, turn.completion.newest_version) if v is not None):
+            if any(
+                v != version for v in (turn.completion.oldest_version, turn.completion.newest_version) if v is not None
+            ):
                 raise WeightSyncError(
                     f"rollout {rollout.id} has tokens of policy versions {turn.completion.oldest_version} to "
                     f"{turn.completion.newest_version}, but the learner holds {version}; a generator missed a load"

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from rlforge.data.conversations import as_conversation
 from rlforge.data.mixture import Mixture
+from rlforge.data.rows import as_conversation
 from rlforge.loops.stage import StageConfig
 from rlforge.loops.stage_run import StageRun
 from rlforge.tokens.trajectories import conversation_trajectory, document_trajectories

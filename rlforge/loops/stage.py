@@ -32,7 +32,7 @@ class StageConfig(PartConfig):
     """Optimizer steps."""
     learner: LearnerConfig = LearnerConfig()
     """Optimizer, schedule and memory plan."""
-    evaluations: list[EvaluationConfig] = []
+    evaluations: list[EvaluationConfig] = Field(default_factory=lambda: list[EvaluationConfig]())
     """Measurements before step 0, every few steps, and after the last."""
     stop_when: StopRule | None = None
     """Optional early end."""

@@ -6,12 +6,14 @@ A loop says what happens in a step; everything that happens between steps is her
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+from rlforge.data.ledger import Ledger
 from rlforge.deadlines import deadline
-from rlforge.interfaces import Generator, Learner
+from rlforge.interfaces import Generator, Learner, RewardRouter
 from rlforge.learner.schedule import phase
 from rlforge.loops.collect import Collector
 from rlforge.loops.evaluate import Evaluation, Evaluator
@@ -23,15 +25,18 @@ from rlforge.runlog.progress import Progress, StageResult
 from rlforge.tokens.renderer import ChatRenderer
 from rlforge.types import Group, Metrics
 
+_LEDGER = "ledger.json"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageParts:
     """Everything a stage works with: parts made by the cluster, and the run's own record."""
 
     learner: Learner
-    policy: Generator
-    """Serves the policy to rollout workers."""
-    collector: Collector
+    policy: Generator | None = None
+    """Serves the policy to rollout workers; None in a stage that samples nothing."""
+    collector: Collector | None = None
+    router: RewardRouter | None = None
     evaluators: Sequence[Evaluator]
     renderer: ChatRenderer
     folder: RunFolder
@@ -59,6 +64,8 @@ class StageRun:
         self._before: Metrics = dict(resume.state["before"]) if resume else {}
         self._latest: Metrics = dict(resume.metrics) if resume else {}
         self._best: float | None = resume.state["best"] if resume else None
+        self.ledger = _ledger_of(resume) if resume else Ledger()
+        """Which tasks of the stream the weights have learned from; saved with them."""
         self._stopped_by = str(resume.state["stopped_by"]) if resume else ""
 
     @property
@@ -92,7 +99,7 @@ class StageRun:
 
     async def publish(self) -> None:
         """Hand the learner's weights to the generators, unless they serve them already."""
-        if self._served == self.version:
+        if self._served == self.version or self.parts.policy is None:
             return
         with self.lap("publish"):
             manifest = await self.parts.learner.publish(self.version)
@@ -171,6 +178,7 @@ class StageRun:
         with saving as path:
             async with deadline(600.0, f"the learner to save {path}"):
                 await self.parts.learner.save(str(path))
+            (path / _LEDGER).write_text(json.dumps(self.ledger.to_json()), encoding="utf-8")
         if best:
             folder.checkpoints.mark(stage, "best", self._done)
         folder.checkpoints.prune(stage, self.config.keep_last)
@@ -184,3 +192,7 @@ class StageRun:
         if self._stopped_by or self._done >= self.config.steps:
             return "done"
         return phase(self.config.learner.schedule, self._done, self.config.steps)
+
+
+def _ledger_of(checkpoint: Checkpoint) -> Ledger:
+    return Ledger.from_json(json.loads((checkpoint.path / _LEDGER).read_text(encoding="utf-8")))

@@ -15,6 +15,7 @@ class Interrupt:
         self.asked = False
 
     def __call__(self) -> bool:
+        """Whether to stop after the step at hand."""
         return self.asked
 
     @contextmanager

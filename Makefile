@@ -1,0 +1,40 @@
+# One-line verbs. `make demo` and `make test` each work alone on a fresh clone.
+PYTHON ?= python3.11
+EXTRA ?= cpu
+BIN := .venv/bin
+
+.PHONY: setup demo test test-all check fix bench examples clean
+
+setup: .venv/.ready-$(EXTRA)
+
+.venv/.ready-$(EXTRA): pyproject.toml setup.sh
+	@PYTHON="$(PYTHON)" EXTRA="$(EXTRA)" sh setup.sh
+	@touch $@
+
+demo: setup
+	@$(BIN)/python examples/01_arithmetic/demo.py
+
+test: setup
+	$(BIN)/pytest -m "not slow"
+
+test-all: setup
+	$(BIN)/pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+fix: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup
+	@for name in generate learn step sync control; do $(BIN)/rlforge bench $$name --json || exit 1; done
+
+examples: setup
+	@for example in examples/*/run.sh; do sh $$example || exit 1; done
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,230 @@
+"""Training: brings the parts up, walks the stages, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from rlforge.cluster.placement import Cluster
+from rlforge.cluster.specs import GeneratorSpec, LearnerSpec, RouterSpec, WorkerSpec
+from rlforge.config import PartConfig, build, config_class
+from rlforge.data.mixture import Mixture
+from rlforge.errors import ConfigError
+from rlforge.generators.config import GeneratorConfig
+from rlforge.interfaces import Generator, Source
+from rlforge.loops.evaluate import Evaluator
+from rlforge.loops.rl import RLConfig, run_rl
+from rlforge.loops.sft import SFTConfig, run_sft
+from rlforge.loops.stage import StageConfig
+from rlforge.loops.stage_run import StageParts, StageRun
+from rlforge.processes import sweep_shared_memory
+from rlforge.recipe import Recipe
+from rlforge.registry import CLUSTERS, ORCHESTRATORS, SOURCES, suggest
+from rlforge.rewards.router import Router
+from rlforge.run.interrupt import Interrupt
+from rlforge.run.model import checked_model_folder, prepare_model
+from rlforge.runlog.checkpoints import Checkpoint
+from rlforge.runlog.folder import RunFolder
+from rlforge.runlog.progress import Progress, RunResult, StageResult
+from rlforge.seeds import derive_seed
+from rlforge.tokens.renderer import ChatRenderer
+
+
+async def train(recipe: Recipe, *, folder: RunFolder, progress: Progress, only_stage: str | None = None) -> RunResult:
+    """Run the recipe's stages (or the one named) in `folder`, going on from whatever checkpoints are there."""
+    began = time.monotonic()
+    interrupt = Interrupt()
+    progress.plan(recipe)
+    with interrupt.listening():
+        run = Run(recipe, folder, progress, interrupt)
+        try:
+            results = await run.stages(_chosen(recipe, only_stage))
+        finally:
+            await run.close()
+    interrupted = interrupt.asked and len(results) < len(recipe.stages)
+    result = RunResult(
+        run=str(folder.path), stages=tuple(results), seconds=time.monotonic() - began, interrupted=interrupted
+    )
+    folder.write_result(result)
+    progress.finish(result)
+    return result
+
+
+class Run:
+    """A recipe on its way through its stages: owns the cluster and the generators, which outlive a stage."""
+
+    def __init__(self, recipe: Recipe, folder: RunFolder, progress: Progress, interrupt: Interrupt) -> None:
+        self._recipe = recipe
+        self._folder = folder
+        self._progress = progress
+        self._interrupt = interrupt
+        self._run_id = f"{folder.name[:40]}-{os.getpid()}"
+        self._cluster: Cluster = CLUSTERS.load(recipe.cluster.type)(recipe.cluster, run_id=self._run_id)
+        self._generators: Mapping[str, Generator] | None = None
+        self._first_version = 0
+
+    async def stages(self, stages: Sequence[StageConfig]) -> list[StageResult]:
+        """Run stages in order; those that are complete already are only reported."""
+        model = self._prepared_model(stages)
+        if all(self._final(stage) for stage in stages):
+            return [self._reported(stage) for stage in stages]
+        await self._cluster.start()
+        results: list[StageResult] = []
+        async with self._cluster.watched():
+            for stage in stages:
+                if self._interrupt():
+                    break
+                results.append(await self._stage(stage, model))
+        return results
+
+    async def close(self) -> None:
+        """Take everything down, whatever happened."""
+        try:
+            await self._cluster.close()
+        finally:
+            sweep_shared_memory(self._run_id)
+            self._folder.close()
+
+    async def _stage(self, config: StageConfig, model: str) -> StageResult:
+        began = time.monotonic()
+        if done := self._final(config):
+            self._first_version = done.policy_version + 1
+            return self._reported(config)
+        resume = self._folder.latest(config.name)
+        self._folder.rewind(config.name, resume.step if resume else -1)
+        parts = await self._parts(config, model)
+        if resume:
+            await parts.learner.restore(str(resume.path))
+        run = StageRun(config, parts, resume)
+        await _LOOPS[type(config)](config, run, self._mixture(config))
+        await self._cluster.release(*(part for part in (parts.collector, parts.router, parts.learner) if part))
+        self._first_version = run.version + 1
+        return run.result(time.monotonic() - began)
+
+    async def _parts(self, config: StageConfig, model: str) -> StageParts:
+        start = self._start_of(config, model)
+        learner_spec = LearnerSpec(
+            config=config.learner,
+            model=start,
+            seed=derive_seed(self._recipe.seed, config.name, "learner"),
+            run_id=self._run_id,
+            total_steps=config.steps,
+        )
+        seed = derive_seed(self._recipe.seed, config.name)
+        generators, learner = await asyncio.gather(
+            self._started_generators(config, model), self._cluster.learner(learner_spec)
+        )
+        rewards = self._rewards(config)
+        router = collector = None
+        if generators and rewards:
+            router = await self._cluster.router(RouterSpec(config=rewards))
+            worker = WorkerSpec(orchestrator=_orchestrator(config), model=model)
+            collector = await self._cluster.collector(worker, generators, router)
+        return StageParts(
+            learner=learner,
+            policy=generators.get("policy"),
+            collector=collector,
+            router=router,
+            evaluators=[
+                Evaluator(evaluation, self._sources(evaluation.data), collector, seed)
+                for evaluation in config.evaluations
+                if collector is not None
+            ],
+            renderer=ChatRenderer.from_folder(model, chat=config.type != "pretrain"),
+            folder=self._folder,
+            progress=self._progress,
+            seed=seed,
+            max_unscored=rewards.max_unscored if rewards else 1.0,
+            first_version=self._first_version,
+            interrupted=self._interrupt,
+        )
+
+    async def _started_generators(self, config: StageConfig, model: str) -> Mapping[str, Generator]:
+        """The generators, started by the first stage that needs them; empty while none does."""
+        if self._generators is None and (config.type == "rl" or config.evaluations):
+            seed = derive_seed(self._recipe.seed, "generators")
+            specs = {
+                name: [
+                    GeneratorSpec(config=generator, model=model, seed=seed, run_id=self._run_id)
+                    for _ in range(generator.replicas)
+                ]
+                for name, generator in cast(Mapping[str, GeneratorConfig], self._recipe.generators).items()
+            }
+            self._generators = await self._cluster.generators(specs)
+        return self._generators or {}
+
+    def _prepared_model(self, stages: Sequence[StageConfig]) -> str:
+        sources = [source for stage in stages for source in self._all_sources(stage)] if self._recipe.model.init else []
+        return prepare_model(self._recipe.model, sources, self._folder.path / "model", self._recipe.seed)
+
+    def _start_of(self, config: StageConfig, model: str) -> str:
+        """Folder of the weights a stage starts from."""
+        before = self._stage_before(config)
+        name = config.start_from or (f"{before.name}/final" if before else None)
+        if name is None:
+            return model
+        if name.partition("/")[0] in {stage.name for stage in self._recipe.stage_list}:
+            return str(self._folder.resolve(name).path)
+        return checked_model_folder(name)
+
+    def _stage_before(self, config: StageConfig) -> StageConfig | None:
+        stages = self._recipe.stage_list
+        index = [stage.name for stage in stages].index(config.name)
+        return stages[index - 1] if index else None
+
+    def _rewards(self, config: StageConfig) -> Router.Config | None:
+        own = config.rewards if isinstance(config, RLConfig) else None
+        return own or self._recipe.rewards
+
+    def _mixture(self, config: StageConfig) -> Mixture:
+        sources = self._sources(config.data)
+        weights = [cast(Any, source).weight for source in config.data]
+        return Mixture(sources, weights, derive_seed(self._recipe.seed, config.name, "data"))
+
+    def _sources(self, configs: Sequence[PartConfig]) -> list[Source]:
+        return [build(SOURCES, config, base=Path.cwd()) for config in configs]
+
+    def _all_sources(self, stage: StageConfig) -> list[Source]:
+        return self._sources([*stage.data, *(data for evaluation in stage.evaluations for data in evaluation.data)])
+
+    def _final(self, config: StageConfig) -> Checkpoint | None:
+        return self._folder.checkpoints.marked(config.name, "final")
+
+    def _reported(self, config: StageConfig) -> StageResult:
+        """The result of a stage that an earlier process completed."""
+        final = self._final(config)
+        assert final is not None
+        return StageResult(
+            name=config.name,
+            type=config.type,
+            steps=final.step,
+            before=dict(final.state["before"]),
+            after=final.metrics,
+            checkpoint=str(final.path),
+            stopped_by=str(final.state["stopped_by"]),
+        )
+
+
+ORCHESTRATOR_OF_EVALUATIONS = config_class(ORCHESTRATORS, "single_turn").parse({"type": "single_turn"})
+_LOOPS: dict[type, Any] = {RLConfig: run_rl, SFTConfig: run_sft}
+
+
+def _orchestrator(config: StageConfig) -> PartConfig:
+    """Evaluations of a stage that plays no rollouts of its own are single turns."""
+    return config.orchestrator if isinstance(config, RLConfig) else ORCHESTRATOR_OF_EVALUATIONS
+
+
+def _chosen(recipe: Recipe, only_stage: str | None) -> list[StageConfig]:
+    stages = recipe.stage_list
+    if only_stage is None:
+        return stages
+    chosen = [stage for stage in stages if stage.name == only_stage]
+    if not chosen:
+        names = ", ".join(stage.name for stage in stages)
+        hint = suggest(only_stage, [stage.name for stage in stages])
+        raise ConfigError(f"the recipe has no stage '{only_stage}'. {hint}Known: {names}")
+    return chosen
