@@ -54,11 +54,11 @@ class JsonlSource:
             file.seek(offset)
             item = self._item(file.readline(), line)
         if isinstance(item, DataError):
-            raise DataError(f"{item}; the file has changed since it was opened")
+            raise DataError(f"{self._path}:{line}: {item}; the file has changed since it was opened") from item
         return item
 
-    def _scan(self) -> Iterator[tuple[tuple[int, int], Item | DataError]]:
-        """(line number, byte offset) and item of each row."""
+    def _scan(self) -> Iterator[tuple[str, tuple[int, int], Item | DataError]]:
+        """Each row with `file:line` and (line number, byte offset)."""
         try:
             file = self._path.open("rb")
         except OSError as error:
@@ -67,7 +67,7 @@ class JsonlSource:
             offset = 0
             for line, text in enumerate(file, start=1):
                 if text.strip():
-                    yield (line, offset), self._item(text, line)
+                    yield f"{self._path}:{line}", (line, offset), self._item(text, line)
                 offset += len(text)
 
     def _item(self, text: bytes, line: int) -> Item | DataError:
@@ -77,11 +77,11 @@ class JsonlSource:
             kind = self._config.kind
             return item_from_row(row, source=self.name, default_id=str(line), kind=kind, keep_extra=keep)
         except json.JSONDecodeError as error:
-            return DataError(f"{self._path}:{line}: not valid JSON: {error.msg} at column {error.colno}")
+            return DataError(f"not valid JSON: {error.msg} at column {error.colno}")
         except UnicodeDecodeError as error:
-            return DataError(f"{self._path}:{line}: not valid UTF-8 at byte {error.start} of the line")
+            return DataError(f"not valid UTF-8 at byte {error.start} of the line")
         except DataError as error:
-            return DataError(f"{self._path}:{line}: {error}")
+            return error
 
 
 def _rename(row: object, columns: Mapping[str, str]) -> object:

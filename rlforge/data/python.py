@@ -54,10 +54,11 @@ class PythonSource:
     def __getitem__(self, index: int) -> Item:
         return self._items[index]
 
-    def _scan(self, function: Callable[..., object]) -> Iterator[tuple[Item, Item | DataError]]:
+    def _scan(self, function: Callable[..., object]) -> Iterator[tuple[str, Item, Item | DataError]]:
         for index, row in enumerate(self._rows(function)):
             item = self._item(row, index)
-            yield cast(Item, item), item  # the place of a bad row is never kept
+            where = f"source '{self.name}' ({self._config.function}), item {index}"
+            yield where, cast(Item, item), item  # the place of a bad row is never kept
 
     def _rows(self, function: Callable[..., object]) -> Iterator[object]:
         part = f"source '{self.name}' ({self._config.function})"
@@ -81,7 +82,7 @@ class PythonSource:
         try:
             return item_from_row(row, source=self.name, default_id=str(index), kind=self._config.kind, keep_extra=keep)
         except DataError as error:
-            return DataError(f"source '{self.name}' ({self._config.function}), item {index}: {error}")
+            return error
 
 
 def load_function(path: str, base: Path, what: str) -> Callable[..., object]:

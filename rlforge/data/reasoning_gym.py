@@ -38,6 +38,7 @@ class ReasoningGymSource:
         self._config = config
         self.name = config.name or config.dataset
         self._dataset = _create(config)
+        self._check_verifier()
         if config.splits is None:  # nothing to look at: entries are generated when asked for
             self._indices = list(range(min(config.size, config.limit or config.size)))
         else:
@@ -51,11 +52,21 @@ class ReasoningGymSource:
     def __getitem__(self, index: int) -> Task:
         return self._task(self._indices[index])
 
-    def _scan(self) -> Iterator[tuple[int, Item]]:
-        return ((index, self._task(index)) for index in range(self._config.size))
+    def _scan(self) -> Iterator[tuple[str, int, Item]]:
+        return ((f"{self.name}[{index}]", index, self._task(index)) for index in range(self._config.size))
+
+    def _check_verifier(self) -> None:
+        """Refuse a dataset whose verifier gives another score once its entry has been JSON, as in a run folder."""
+        raw = self._dataset[0]
+        entry = _as_json(raw)
+        if self._dataset.score_answer(raw["answer"], raw) != self._dataset.score_answer(entry["answer"], entry):
+            raise ConfigError(
+                f"reasoning_gym dataset '{self._config.dataset}' cannot be used: its verifier misjudges the reference "
+                f"answer of an entry that was stored as JSON; choose another, or give its tasks by a python source"
+            )
 
     def _task(self, index: int) -> Task:
-        entry = json.loads(json.dumps(self._dataset[index], default=str))
+        entry = _as_json(self._dataset[index])
         dataset = {"dataset": self._config.dataset, "config": self._config.config, "entry": entry}
         return Task(
             id=f"{self.name}/{self._config.seed}-{index}",
@@ -64,6 +75,10 @@ class ReasoningGymSource:
             info={"reasoning_gym": dataset},
             source=self.name,
         )
+
+
+def _as_json(entry: Any) -> dict[str, Any]:
+    return json.loads(json.dumps(entry, default=str))
 
 
 def _create(config: ReasoningGymSource.Config) -> Any:

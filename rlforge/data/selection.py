@@ -24,8 +24,8 @@ class Selection(Generic[Place]):
     """One line for each bad row that was left out: where and why."""
 
 
-def select(rows: Iterable[tuple[Place, Item | DataError]], config: SourceConfig, name: str) -> Selection[Place]:
-    """Read rows until `limit` of them are kept, in their order.
+def select(rows: Iterable[tuple[str, Place, Item | DataError]], config: SourceConfig, name: str) -> Selection[Place]:
+    """Read rows until `limit` of them are kept, in their order. A row is: where it stands, its place, what it holds.
 
     Raises DataError for a bad row unless told to skip, for rows of different kinds, and when nothing is left.
     """
@@ -34,12 +34,12 @@ def select(rows: Iterable[tuple[Place, Item | DataError]], config: SourceConfig,
     seen: set[int] = set()
     kind: Kind | None = None
     count = 0
-    for count, (place, row) in enumerate(rows, start=1):  # noqa: B007 (the count is part of the last error)
+    for count, (where, place, row) in enumerate(rows, start=1):  # noqa: B007 (the count is part of the last error)
         checked = _checked(row, kind, seen)
         if isinstance(checked, DataError):
             if config.on_bad_row == "refuse":
-                raise checked
-            skipped.append(str(checked))
+                raise DataError(f"{where}: {checked}; mend it, or set on_bad_row: skip") from checked
+            skipped.append(f"{where}: {checked}")
             continue
         kind = KINDS[type(checked)]
         if config.splits is None or split_of(question_of(checked), config.splits, config.split_seed) == config.split:

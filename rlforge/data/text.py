@@ -40,13 +40,13 @@ class TextSource:
     def __getitem__(self, index: int) -> Document:
         return self._documents[index]
 
-    def _scan(self) -> Iterator[tuple[Document, Document | DataError]]:
+    def _scan(self) -> Iterator[tuple[str, Document, Document | DataError]]:
         for path in self._files():
             for number, text in enumerate(self._pieces(path), start=1):
                 item_id = f"{self.name}/{path.name}" + ("" if self._config.separate == "files" else f":{number}")
                 document = Document(id=item_id, text=text, source=self.name)
-                bad = DataError(f"{path}: the file is empty") if not text.strip() else None
-                yield document, bad or document
+                bad = DataError("the file is empty") if not text.strip() else None
+                yield str(path), document, bad or document
 
     def _files(self) -> list[Path]:
         # joined first, so that an absolute pattern stands for itself
