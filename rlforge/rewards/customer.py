@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from rlforge.errors import ExtensionError, boundary
+from rlforge.errors import RlforgeError, boundary
 from rlforge.rewards.loading import check_call, is_async, load_function, source_of
 from rlforge.rewards.outcomes import Outcome, as_outcome, as_outcomes, raised, unscored
 from rlforge.rewards.printing import Printed, current
@@ -69,8 +69,8 @@ class Customer:
             try:
                 with boundary("reward function"):
                     outcome = as_outcome(self._call(rollout))
-            except (ExtensionError, SystemExit) as error:
-                outcome = raised(error.__cause__ or error, self._source)
+            except (RlforgeError, SystemExit) as error:
+                outcome = raised(error, self._source)
             self._end(index, outcome, printed, started)
 
     def _judge_batch(self, rollouts: Sequence[Rollout]) -> None:
@@ -79,8 +79,8 @@ class Customer:
         try:
             with boundary("reward function"):
                 outcomes = as_outcomes(self._call(list(rollouts)), count)
-        except (ExtensionError, SystemExit) as error:
-            outcomes = [raised(error.__cause__ or error, self._source)] * count
+        except (RlforgeError, SystemExit) as error:
+            outcomes = [raised(error, self._source)] * count
         for index, outcome in enumerate(outcomes):
             self._end(index, outcome, printed, started)
 
@@ -103,10 +103,10 @@ class Customer:
             with boundary("reward function"):
                 async with scope:
                     return as_outcome(await self._function(rollout, **self._instructions.options))
-        except (ExtensionError, SystemExit) as error:
+        except (RlforgeError, SystemExit) as error:
             if scope.expired():
                 return unscored("timeout", f"the function took longer than {limit_s:g} s", retryable=True)
-            return raised(error.__cause__ or error, self._source)
+            return raised(error, self._source)
 
     def _call(self, given: Any) -> Any:
         result = self._function(given, **self._instructions.options)

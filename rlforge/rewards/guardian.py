@@ -1,8 +1,8 @@
 """A process that runs a command for its owner and sees to it that nothing of it outlives either of them.
 
-Started as `python -m rlforge.rewards.guardian FD FDS COMMAND …`, FD being a socket whose other end the owner holds; the
-command inherits it, and the comma-separated FDS. The guardian reads nothing from it. When the owner hangs up or dies, or the command ends, it kills
-every descendant, detached ones included. When the command ended by itself it says so on the socket:
+Started as `python -m rlforge.rewards.guardian FD FDS COMMAND …`: FD is a socket whose other end the owner holds; the
+command inherits it, and the comma-separated FDS. The guardian reads nothing from it. When the owner hangs up or dies,
+or the command ends, it kills every descendant, detached ones included. When the command ended by itself it says so:
 `ended {"status": -11, "words": "what it printed last"}`, status as in `subprocess`.
 """
 

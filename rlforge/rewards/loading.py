@@ -16,7 +16,7 @@ from rlforge.rewards.outcomes import describe
 
 
 def load_function(target: str) -> Callable[..., Any]:
-    """The function behind `file.py:name` or `package.module:name`. Raises ConfigError that says what is wrong with it."""
+    """The function behind `file.py:name` or `package.module:name`. Raises ConfigError that says what is wrong."""
     what = f"importing reward function '{target}'"
     try:
         with boundary(what):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, TypeAlias, cast
 
-from rlforge.errors import RlforgeError
+from rlforge.errors import ExtensionError, RlforgeError
 
 Outcome: TypeAlias = dict[str, Any]
 """`value` and `components` of a scored rollout, or `error_kind`, `reason` and `retryable` of an unscored one."""
@@ -26,7 +26,7 @@ def as_outcome(result: object) -> Outcome:
         return unscored("declined", "the function returned None")
     if not isinstance(result, Mapping):
         value = _number(result)
-        return _malformed(result) if value is None else {"value": value}
+        return _malformed(result) if value is None else {"value": value, "components": {}}
     given = cast(Mapping[object, object], result)
     components = {str(name): _number(part) for name, part in given.items()}
     if not components or None in components.values():
@@ -47,11 +47,13 @@ def as_outcomes(result: object, count: int) -> list[Outcome]:
 
 def unscored(kind: str, reason: str, *, retryable: bool = False) -> Outcome:
     """An outcome without a value."""
-    return {"error_kind": kind, "reason": reason, "retryable": retryable}
+    return {"error_kind": kind, "reason": reason, "retryable": retryable, "components": {}}
 
 
 def raised(error: BaseException, source: str) -> Outcome:
-    """The outcome of an exception that came out of a function defined in file `source`."""
+    """The outcome of what came out of a function defined in file `source`, whether or not `boundary()` wrapped it."""
+    if isinstance(error, ExtensionError) and error.__cause__ is not None:
+        error = error.__cause__
     if isinstance(error, MemoryError):
         return unscored("memory", f"{describe(error, source)}; the limit is memory_bytes")
     return unscored("exception", describe(error, source), retryable=isinstance(error, PASSING))

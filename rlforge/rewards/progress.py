@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import mmap
 
-CHUNK = 64
-"""Rollouts in a chunk, at most: enough that sending costs little, few enough to share among processes."""
+CHUNK = 256
+"""Rollouts sent to the function's process at once, at most."""
 _WAITING, _RUNNING, _FINISHED = 0, 1, 2
 
 

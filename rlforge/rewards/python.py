@@ -121,8 +121,9 @@ class PythonScorer:
                 self._settle(jobs, chunk)
 
     def _take(self) -> list[_Job]:
-        """The next chunk: a suspect alone, others together and shared out fairly among the processes."""
-        share = -(-len(self._jobs) // self.config.workers)
+        """The next chunk: a suspect alone; others together, ever fewer when several processes share them."""
+        waiting, workers = len(self._jobs), self.config.workers
+        share = waiting if workers == 1 else -(-waiting // (2 * workers))
         taken = [self._jobs.popleft()]
         while self._jobs and len(taken) < min(share, CHUNK) and not (taken[0].suspect or self._jobs[0].suspect):
             taken.append(self._jobs.popleft())

@@ -15,6 +15,8 @@ import resource
 import signal
 import socket
 import sys
+import traceback
+from types import TracebackType
 from typing import Any, cast
 
 from rlforge.errors import ConfigError, ExtensionError, boundary
@@ -33,6 +35,7 @@ def main() -> None:
     instructions = Instructions(**json.loads(sys.argv[3]))
     _limit(instructions.memory_bytes)
     sys.stdout, sys.stderr = cast(Any, Prints(1)), cast(Any, Prints(2))
+    sys.excepthook = _last_words
     try:
         customer = Customer(instructions, Progress(int(sys.argv[2])), owner.sendall)
     except ConfigError as error:
@@ -43,6 +46,11 @@ def main() -> None:
     while header := frames.read(HEADER.size):
         count, size = HEADER.unpack(header)
         _judge(customer, frames.read(size), count, owner.sendall)
+
+
+def _last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What ends the process is for the guardian to hear, not part of what the function printed."""
+    traceback.print_exception(kind, error, trace, file=sys.__stderr__)
 
 
 def _limit(memory_bytes: int) -> None:

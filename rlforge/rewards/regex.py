@@ -43,12 +43,12 @@ class RegexScorer:
         @field_validator("pattern")
         @classmethod
         def _compiles(cls, pattern: str) -> str:
-            _compile(pattern.replace(ANSWER, "0"))
+            compile_pattern(pattern.replace(ANSWER, "0"))
             return pattern
 
         @model_validator(mode="after")
         def _has_group(self) -> RegexScorer.Config:
-            compiled = _compile(self.pattern.replace(ANSWER, "0"))
+            compiled = compile_pattern(self.pattern.replace(ANSWER, "0"))
             group = self.answer_group
             missing = group not in compiled.groupindex if isinstance(group, str) else (group or 0) > compiled.groups
             if missing:
@@ -85,11 +85,11 @@ class RegexScorer:
             return self._unscored("timeout", why, time.perf_counter() - started)
         value = self.config.on_match if matched else self.config.on_no_match
         reason = "matched" if matched else "no match"
-        return Score(scorer=self.name, value=value, reason=reason, seconds=time.perf_counter() - started)
+        return Score(scorer=self.name, value=value, components={}, reason=reason, seconds=time.perf_counter() - started)
 
     def _matches(self, text: str, answer: Any) -> bool:
         config = self.config
-        pattern = _compile(config.pattern.replace(ANSWER, regex.escape(str(answer))))
+        pattern = compile_pattern(config.pattern.replace(ANSWER, regex.escape(str(answer))))
         find = pattern.fullmatch if config.full_match else pattern.search
         found = find(text, timeout=config.timeout_s, concurrent=True)
         if found is None:
@@ -104,7 +104,8 @@ class RegexScorer:
 
 
 @lru_cache(maxsize=4096)
-def _compile(pattern: str) -> Any:
+def compile_pattern(pattern: str) -> Any:
+    """A compiled pattern, kept for the next call. Raises ValueError that names the position of what is wrong."""
     try:
         return regex.compile(pattern)
     except regex.error as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, cast
 
 from pydantic import Field, model_validator
@@ -72,7 +72,7 @@ class Router:
 
     async def reward(self, rollouts: Sequence[Rollout]) -> list[Reward]:
         """One reward per rollout, in order. Scorers between two gates are asked at once."""
-        cases = [_Case(rollout) for rollout in rollouts]
+        cases = [_Case(rollout, []) for rollout in rollouts]
         for stage in _stages(self._asked):
             await asyncio.gather(*(self._ask(asked, [case for case in cases if case.open]) for asked in stage))
             for case in cases:
@@ -108,7 +108,7 @@ class _Case:
     """One rollout before the router: what was said about it so far, and whether more needs to be asked."""
 
     rollout: Rollout
-    opinions: list[tuple[ScorerConfig, Score]] = field(default_factory=lambda: list[tuple[ScorerConfig, Score]]())
+    opinions: list[tuple[ScorerConfig, Score]]
     unscored: str = ""
     """Why no reward can be given; empty while one can."""
     closed: str = ""
