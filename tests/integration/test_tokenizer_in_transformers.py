@@ -13,7 +13,7 @@ from rlforge.types import Message
 def test_prompt_equals_that_of_transformers(tmp_path: Path, kind: str) -> None:
     from transformers import AutoTokenizer
 
-    text = "1+2= ü\n the end"
+    text = "1+2=3 ü\n the end"
     build_tokenizer(TokenizerConfig.parse({"type": kind}), [text], tmp_path, context=64)
     tokenizer, renderer = AutoTokenizer.from_pretrained(tmp_path), ChatRenderer.from_folder(tmp_path)
     messages = [Message.of("user", text), Message.of("assistant", "3"), Message.of("user", "tie")]
