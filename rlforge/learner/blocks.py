@@ -134,7 +134,7 @@ def _padded(rows: list[Ints]) -> Ints:
 
 
 def _mask(bucket: list[Block], queries: Ints, keys: Ints) -> torch.Tensor | None:
-    """0 where a query may look, -inf elsewhere: at the prompt and at its own completion, never ahead. [B, 1, Lq, Lk]."""
+    """[B, 1, Lq, Lk]: 0 where a query may look (prompt and own completion, never ahead), -inf elsewhere."""
     if bucket[0].key_segments is None:
         return None
     key_segments = _padded([block.key_segments for block in bucket if block.key_segments is not None])[:, None, :]

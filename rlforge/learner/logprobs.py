@@ -25,9 +25,9 @@ class _ChunkedLogprobs(torch.autograd.Function):
             part = slice(start, start + chunk)
             logits = _logits(hidden[part], output, inverse_temperature[part])  # [C, V]
             normaliser[part] = torch.logsumexp(logits, -1)
-            logprobs[part] = logits.gather(1, targets[part, None])[:, 0] - normaliser[part]
-            probabilities = (logits - normaliser[part, None]).exp_()
-            entropy[part] = normaliser[part] - (probabilities * logits).sum(-1)
+            log_p = logits.sub_(normaliser[part, None])
+            logprobs[part] = log_p.gather(1, targets[part, None])[:, 0]
+            entropy[part] = -(log_p.exp() * log_p).sum(-1)
         ctx.save_for_backward(hidden, output, targets, inverse_temperature, normaliser, entropy)
         ctx.chunk, ctx.head_dtype = chunk, head.dtype
         ctx.set_materialize_grads(False)

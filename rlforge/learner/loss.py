@@ -32,7 +32,7 @@ class _Facts:
 
 
 class StepLoss:
-    """Sums the loss of a batch pack by pack. The weights are those of the whole batch, so any split adds up the same."""
+    """Sums the loss of a batch pack by pack; weights are those of the whole batch, so any split adds up the same."""
 
     def __init__(self, batch: Batch, tokens: Tokens, device: torch.device) -> None:
         self._trajectories = batch.trajectories
@@ -228,5 +228,3 @@ def _with_options(function: Any, options: Mapping[str, float], name: str, *input
         return function(*inputs, **options)
     except TypeError as error:
         raise ConfigError(f"'{name}' does not accept options {dict(options)}: {error}") from error
-
-

@@ -91,7 +91,8 @@ def load_model(source: str, device: torch.device) -> PreTrainedModel:
             raise LearnerError(f"model '{source}' sets {name}={value}, which the learner's logprobs do not apply")
     if "sliding_attention" in (getattr(model.config, "layer_types", None) or ()):
         raise LearnerError(f"model '{source}' has sliding-window layers, which packed attention does not apply")
-    return model.to(device)
+    model.to(device)  # pyright: ignore[reportArgumentType]  # the stub's first parameter is the model itself
+    return model
 
 
 def copy_tokenizer(source: str, folder: str) -> None:

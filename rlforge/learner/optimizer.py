@@ -32,7 +32,8 @@ def gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 def update(optimizer: torch.optim.Optimizer, grads: list[Tensor], norm: float, max_norm: float, lr: float) -> None:
     """Scale gradients of global norm `norm` down to `max_norm`, then one step at learning rate `lr`."""
     if norm > max_norm:
-        torch._foreach_mul_(grads, max_norm / norm)  # pyright: ignore[reportPrivateUsage]
+        for gradient in grads:
+            gradient.mul_(max_norm / norm)
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.step()

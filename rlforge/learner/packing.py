@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -127,7 +127,7 @@ def pack(tokens: Tokens, micro_batch_tokens: int) -> list[Pack]:
 
 
 def _units(tokens: Tokens, budget: int) -> list[Unit]:
-    """Groups by identical prompt; whoever shares with nobody is a unit alone. Trajectories without wants are left out."""
+    """Members of identical prompts together, others alone; trajectories without wanted tokens are left out."""
     by_prompt: dict[tuple[str, bytes], list[int]] = {}
     units: list[Unit] = []
     for index in np.flatnonzero(tokens.encoded).tolist():
@@ -240,5 +240,5 @@ def _ranges(starts: Ints, lengths: Ints) -> Ints:
     return np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
 
 
-def _concatenate(arrays: Sequence[NDArray[np.generic]], dtype: type[np.generic]) -> NDArray[np.generic]:
+def _concatenate(arrays: Sequence[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
     return np.concatenate(arrays).astype(dtype, copy=False) if arrays else np.zeros(0, dtype=dtype)

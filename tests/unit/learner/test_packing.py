@@ -4,13 +4,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.unit.learner.conftest import groups, trajectory
 from transformers import AutoModelForCausalLM
 
 from rlforge.learner.config import LearnerConfig
 from rlforge.learner.learner import TorchLearner
+from rlforge.learner.loss import StepLoss
 from rlforge.learner.packing import Tokens, pack
 from rlforge.types import Batch, Objective, Trajectory
+from tests.unit.learner.batches import groups, trajectory
 
 POLICY = {"policy": Objective(loss="ppo_clip")}
 
@@ -23,7 +24,7 @@ def plain_logprobs(model: torch.nn.Module, one: Trajectory) -> torch.Tensor:
 
 
 def mixed_batch() -> list[Trajectory]:
-    """Shared prompts (short, and too long for a common block), lone trajectories, temperatures, a one-token completion."""
+    """Shared prompts (short; too long for a common block), lone trajectories, temperatures, one-token completions."""
     long = [trajectory(70, 40 + 9 * m, 900 + m, group="long", prompt_seed=9) for m in range(3)]
     huge = [trajectory(150, 20 + m, 950 + m, group="huge", prompt_seed=5) for m in range(2)]
     lone = [trajectory(2 + 7 * i, 3 + 5 * i, 700 + i, temperature=0.7) for i in range(6)]
@@ -75,8 +76,6 @@ async def test_gradients_of_shared_prompts_equal_those_of_separate_sequences(
 def learner_gradients(learner: TorchLearner, batch: Batch) -> dict[str, torch.Tensor]:
     """Gradients of a batch without the update."""
     tokens = Tokens(batch.trajectories)
-    from rlforge.learner.loss import StepLoss
-
     loss = StepLoss(batch, tokens, torch.device("cpu"))
     learner._accumulate(batch, loss, pack(tokens, learner._config.micro_batch_tokens))
     return {name: p.grad.clone() for name, p in learner._model("policy").named_parameters() if p.grad is not None}
