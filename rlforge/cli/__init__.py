@@ -1,0 +1,5 @@
+"""The command line: `rlforge train | eval | recipe | reward | runs | bench`."""
+
+from rlforge.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,227 @@
+"""`rlforge runs list | show | rollouts`: read run folders, finished or going on."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from rlforge.cli.output import AsJson, RunsFolder, print_json, results
+from rlforge.cli.sparkline import sparkline
+from rlforge.errors import RunError
+from rlforge.registry import suggest
+
+if TYPE_CHECKING:
+    from rlforge.runlog.folder import RunFolder
+    from rlforge.types import Message, Rollout
+
+app = typer.Typer(help="Read run folders.", no_args_is_help=True)
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or its name in the runs folder.")]
+Stage = Annotated[str | None, typer.Option("--stage", help="Stage; the last that has any if left out.")]
+
+
+def find_run(run: str, runs_dir: str) -> Path:
+    """The folder of a run given by path or by name. Raises RunError with a suggestion."""
+    for path in (Path(run), Path(runs_dir) / run):
+        if (path / "run.json").is_file():
+            return path
+    known = [path.parent.name for path in Path(runs_dir).glob("*/run.json")]
+    raise RunError(
+        f"there is no run '{run}'. {suggest(run, known)}Known in {runs_dir}: {', '.join(sorted(known)) or 'none'}"
+    )
+
+
+@app.command("list")
+def list_runs(runs_dir: RunsFolder = "runs", as_json: AsJson = False) -> None:
+    """All runs, newest first."""
+    # the run folder brings pyarrow
+    from rlforge.runlog.folder import RunFolder
+
+    folders = [RunFolder.open(path.parent) for path in Path(runs_dir).glob("*/run.json")]
+    rows = [_summary(folder) for folder in sorted(folders, key=lambda folder: -folder.created)]
+    if as_json:
+        print_json({"runs": rows})
+        return
+    table = Table(show_edge=False, pad_edge=False)
+    for column in ("run", "status", "began", "stage", "step", "reward", "accuracy"):
+        table.add_column(column)
+    for row in rows:
+        began = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"]))
+        numbers = [_number(row["reward"]), _number(row["accuracy"])]
+        table.add_row(row["name"], row["status"], began, row["stage"] or "-", str(row["step"]), *numbers)
+    results().print(table if rows else Text(f"no runs in {runs_dir}; start one with: rlforge train RECIPE"))
+
+
+@app.command("show")
+def show(run: Run, runs_dir: RunsFolder = "runs", as_json: AsJson = False) -> None:
+    """One run: its stages with curves, evaluations, checkpoints, and what went wrong."""
+    from rlforge.runlog.folder import RunFolder
+
+    folder = RunFolder.open(find_run(run, runs_dir))
+    details = {**_summary(folder), "stages": [_stage(folder, name) for name in _stage_names(folder)]}
+    events = [asdict(event) for event in folder.events.read()]
+    if as_json:
+        print_json({**details, "events": events})
+        return
+    console = results()
+    console.print(Text(f"{details['name']}: {details['status']}, {details['path']}", style="bold"))
+    for stage in details["stages"]:
+        console.print(Text(f"  {stage['name']}: {stage['steps']} steps, {_told(stage['latest'])}"))
+        if stage["curve"]:
+            console.print(Text(f"    {sparkline(stage['curve'], 60)}", style="green"))
+        for key, values in stage["accuracy"].items():
+            console.print(Text(f"    {key}: {values[0]:.3f} -> {values[-1]:.3f}"))
+        console.print(Text(f"    checkpoints: {', '.join(stage['checkpoints']) or 'none'}"))
+    for event in events[-10:]:
+        clock = time.strftime("%H:%M:%S", time.localtime(event["time"]))
+        console.print(Text(f"  {clock} {event['kind']}: {event['message']}", style="dim"))
+
+
+@app.command("rollouts")
+def rollouts(
+    run: Run,
+    stage: Stage = None,
+    step: Annotated[int | None, typer.Option("--step", help="Step; the last one if left out.")] = None,
+    worst: Annotated[int | None, typer.Option("--worst", help="The so many of lowest reward.")] = None,
+    best: Annotated[int | None, typer.Option("--best", help="The so many of highest reward.")] = None,
+    unscored: Annotated[bool, typer.Option("--unscored", help="Only those without a reward.")] = False,
+    runs_dir: RunsFolder = "runs",
+    as_json: AsJson = False,
+) -> None:
+    """Conversations of a step with their scores and reasons."""
+    from rlforge.runlog.folder import RunFolder
+
+    folder = RunFolder.open(find_run(run, runs_dir))
+    name, number = _step_with_rollouts(folder, stage, step)
+    chosen = _chosen(folder.rollouts(name, number), worst, best, unscored)
+    if as_json:
+        print_json({"run": str(folder.path), "stage": name, "step": number, "rollouts": [_plain(r) for r in chosen]})
+        return
+    console = results()
+    console.print(Text(f"{folder.name}, {name} step {number}: {len(chosen)} rollouts", style="bold"))
+    for rollout in chosen:
+        _print_rollout(rollout)
+
+
+def _summary(folder: RunFolder) -> dict[str, Any]:
+    records = folder.metrics.records()
+    latest: dict[str, float] = {}
+    for record in (*records, *folder.metrics.evaluations()):
+        latest |= record.metrics
+    accuracy = [value for key, value in latest.items() if key.endswith("/accuracy")]
+    return {
+        "name": folder.name,
+        "path": str(folder.path),
+        "status": folder.status,
+        "created": folder.created,
+        "stage": records[-1].stage if records else None,
+        "step": records[-1].step if records else 0,
+        "reward": latest.get("reward/mean"),
+        "accuracy": accuracy[-1] if accuracy else None,
+    }
+
+
+def _stage_names(folder: RunFolder) -> list[str]:
+    return list(dict.fromkeys(record.stage for record in folder.metrics.records()))
+
+
+def _stage(folder: RunFolder, name: str) -> dict[str, Any]:
+    records = folder.metrics.records(name)
+    curve = [record.metrics.get("reward/mean", record.metrics.get("learner/loss")) for record in records]
+    accuracy: dict[str, list[float]] = {}
+    for record in sorted((*records, *folder.metrics.evaluations(name)), key=lambda record: record.step):
+        for key, value in record.metrics.items():
+            if key.endswith("/accuracy"):
+                accuracy.setdefault(key, []).append(value)
+    return {
+        "name": name,
+        "steps": records[-1].step,
+        "latest": records[-1].metrics,
+        "curve": [value for value in curve if value is not None],
+        "accuracy": accuracy,
+        "checkpoints": [checkpoint.path.name for checkpoint in folder.checkpoints.list(name)],
+    }
+
+
+def _told(metrics: dict[str, float]) -> str:
+    shown = ("reward/mean", "learner/loss", "length/mean_tokens", "policy/entropy", "time/step_s")
+    return ", ".join(f"{key} {metrics[key]:.4g}" for key in shown if key in metrics) or "nothing measured yet"
+
+
+def _step_with_rollouts(folder: RunFolder, stage: str | None, step: int | None) -> tuple[str, int]:
+    stages = [name for name in ([stage] if stage else _stage_names(folder)) if folder.rollout_steps(name)]
+    if not stages:
+        raise RunError(f"{folder.path} keeps no rollouts{f' of stage {stage!r}' if stage else ''} (yet)")
+    steps = folder.rollout_steps(stages[-1])
+    if step is not None and step not in steps:
+        raise RunError(f"stage '{stages[-1]}' keeps no rollouts of step {step}; it has steps {steps[0]} to {steps[-1]}")
+    return stages[-1], steps[-1] if step is None else step
+
+
+def _chosen(every: list[Rollout], worst: int | None, best: int | None, unscored: bool) -> list[Rollout]:
+    if unscored:
+        return [rollout for rollout in every if not rollout.scored]
+    if worst is None and best is None:
+        return every
+    ranked = sorted((rollout for rollout in every if rollout.scored), key=_reward)
+    return [*ranked[: worst or 0], *reversed(ranked[len(ranked) - (best or 0) :])]
+
+
+def _reward(rollout: Rollout) -> float:
+    assert rollout.reward is not None
+    assert rollout.reward.value is not None
+    return rollout.reward.value
+
+
+def _plain(rollout: Rollout) -> dict[str, Any]:
+    reward = rollout.reward
+    return {
+        "id": rollout.id,
+        "task": rollout.task.id,
+        "answer": rollout.task.answer,
+        "prompt": [{"role": message.role, "text": message.text} for message in rollout.task.messages],
+        "replies": [turn.message.text for turn in rollout.turns],
+        "stop_reason": rollout.stop_reason.value,
+        "error": rollout.error,
+        "reward": reward.value if reward else None,
+        "reason": reward.reason if reward else "",
+        "scores": [asdict(score) for score in reward.scores] if reward else [],
+        "children": [_plain(child) for child in rollout.children],
+    }
+
+
+def _print_rollout(rollout: Rollout) -> None:
+    console = results()
+    reward = rollout.reward
+    value = "unscored" if reward is None or reward.value is None else f"{reward.value:g}"
+    console.rule(Text(f"{rollout.id}  reward {value}  {rollout.stop_reason.value}"), align="left", style="dim")
+    for message in rollout.task.messages:
+        _print_message(message)
+    for turn in rollout.turns:
+        console.print(Text.assemble(("assistant  ", "bold green"), turn.message.text))
+        for message in turn.observation:
+            _print_message(message)
+    if rollout.task.answer is not None:
+        console.print(Text.assemble(("answer     ", "bold"), str(rollout.task.answer)))
+    for score in reward.scores if reward else ():
+        told = f"{score.value:g}" if score.value is not None else f"unscored ({score.error_kind})"
+        console.print(Text.assemble((f"{score.scorer}  ", "bold magenta"), told, f"  {score.reason}".rstrip()))
+        if score.output:
+            console.print(Text(f"  printed: {score.output}", style="dim"))
+    for why in filter(None, (reward.reason if reward else "", rollout.error)):
+        console.print(Text(why, style="red"))
+    for child in rollout.children:
+        _print_rollout(child)
+
+
+def _print_message(message: Message) -> None:
+    results().print(Text.assemble((f"{message.role:<9}  ", "bold"), message.text))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

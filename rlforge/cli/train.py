@@ -1,0 +1,150 @@
+"""`rlforge train` and `rlforge eval`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rlforge.cli.output import AsJson, Overrides, RunsFolder, messages, print_json
+from rlforge.errors import ConfigError, RlforgeError
+
+if TYPE_CHECKING:
+    from rlforge.cli.watch import Display, Lines
+    from rlforge.recipe.document import Recipe
+    from rlforge.recipe.findings import Finding
+    from rlforge.runlog.folder import RunFolder
+
+Stage = Annotated[str | None, typer.Option("--stage", help="Only the stage of this name.")]
+
+
+def train(
+    recipe: Annotated[Path | None, typer.Argument(metavar="RECIPE", help="The recipe to run.")] = None,
+    overrides: Overrides = None,
+    resume: Annotated[str | None, typer.Option("--resume", metavar="RUN", help="Go on with a run.")] = None,
+    stage: Stage = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="A tiny random model of the same architecture, two real steps a stage.")
+    ] = False,
+    runs_dir: RunsFolder = "runs",
+    as_json: AsJson = False,
+) -> None:
+    """Run a recipe, or go on with a run that was stopped."""
+    # the recipe loads every part it names; `rlforge --help` loads none
+    from rlforge.cli.watch import Log
+
+    if (recipe is None) == (resume is None):
+        raise ConfigError("name a recipe to run, or a run to go on with (--resume RUN), exactly one of them")
+    folder, plan = _resumed(resume, runs_dir, overrides) if resume else _created(recipe, overrides, dry_run)
+    progress = _progress(folder, as_json)
+    try:
+        result = asyncio.run(_trained(plan, folder, progress, stage))
+    except BaseException as error:
+        Log(folder.log_path)("".join(traceback.format_exception(error)))
+        folder.events.append("failed", f"{type(error).__name__}: {error}")
+        if isinstance(error, RlforgeError):
+            messages().print(f"run: {folder.path}  (go on with: rlforge train --resume {folder.path})", markup=False)
+        raise
+    finally:
+        folder.close()
+        progress.close()
+    if as_json:
+        print_json(asdict(result))
+    if result.interrupted:
+        raise typer.Exit(130)
+
+
+def evaluate(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE_OR_RUN", help="A recipe, or a run folder.")],
+    overrides: Overrides = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Model folder, or a checkpoint of the run: sft/final.")
+    ] = None,
+    stage: Stage = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a recipe's evaluations on a model without training it."""
+    from rlforge.cli.watch import evaluation_text
+    from rlforge.recipe.load import load_recipe
+    from rlforge.run.evaluate import evaluate as run_evaluate
+
+    measured = asyncio.run(run_evaluate(load_recipe(recipe, overrides or ()), model=_model(recipe, model), stage=stage))
+    if as_json:
+        print_json({"recipe": str(recipe), "model": model, "evaluations": measured})
+        return
+    for name, metrics in measured.items():
+        print(f"{name}: {evaluation_text(metrics)}")
+
+
+async def _trained(recipe: Recipe, folder: RunFolder, progress: Display | Lines, stage: str | None) -> Any:
+    from rlforge.run.train import train as run_train
+
+    return await run_train(recipe, folder=folder, progress=progress, only_stage=stage)
+
+
+def _created(recipe: Path | None, overrides: list[str] | None, dry: bool) -> tuple[RunFolder, Recipe]:
+    from rlforge.recipe.check import check_document
+    from rlforge.recipe.dry_run import dry_run
+    from rlforge.recipe.load import read_document
+    from rlforge.runlog.folder import RunFolder
+
+    assert recipe is not None
+    document = read_document(recipe, overrides or ())
+    _refuse(check_document(document))
+    plan = dry_run(document.recipe()) if dry else document.recipe()
+    return RunFolder.create(_free_name(Path(plan.runs_dir), plan.name), plan.yaml()), plan
+
+
+def _refuse(findings: list[Finding]) -> None:
+    """Tell warnings; raise ConfigError on errors."""
+    for finding in findings:
+        if finding.severity == "warning":
+            messages().print(f"warning: {finding}", markup=False)
+    errors = [str(finding) for finding in findings if finding.severity == "error"]
+    if errors:
+        raise ConfigError("\n".join(errors))
+
+
+def _resumed(run: str, runs_dir: str, overrides: list[str] | None) -> tuple[RunFolder, Recipe]:
+    from rlforge.cli.runs import find_run
+    from rlforge.recipe.load import load_recipe
+    from rlforge.runlog.folder import RunFolder
+
+    if overrides:
+        raise ConfigError(f"a run goes on with the recipe it began with; leave out {', '.join(overrides)}")
+    path = find_run(run, runs_dir)
+    folder = RunFolder.resume(path)
+    return folder, load_recipe(folder.recipe_path)
+
+
+def _free_name(runs: Path, name: str) -> Path:
+    """`name`, or `name-2` and so on where there is such a run."""
+    numbered = (runs / f"{name}-{number}" for number in range(2, sys.maxsize))
+    first = runs / name
+    return first if not first.exists() else next(path for path in numbered if not path.exists())
+
+
+def _progress(folder: RunFolder, as_json: bool) -> Display | Lines:
+    """Live on a terminal, plain lines elsewhere; never on stdout beside `--json`."""
+    from rlforge.cli.output import results
+    from rlforge.cli.watch import Display, Lines, Log
+
+    console = messages() if as_json else results()
+    if console.is_terminal:
+        return Display(console, Log(folder.log_path))
+    return Lines(Log(folder.log_path), lambda line: print(line, file=console.file, flush=True))
+
+
+def _model(recipe: Path, model: str | None) -> str | None:
+    """A checkpoint of the run where `recipe` is one, else as it stands."""
+    from rlforge.runlog.folder import RunFolder
+
+    if not (recipe / "run.json").is_file() or (model and (Path(model) / "config.json").is_file()):
+        return model
+    folder = RunFolder.open(recipe)
+    return str(folder.resolve(model or folder.checkpoints.stages()[-1]).path)

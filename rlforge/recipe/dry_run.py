@@ -1,0 +1,70 @@
+"""The same recipe with a tiny random model of the same architecture and two real steps a stage."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from rlforge.learner.config import ModelInitConfig
+from rlforge.recipe.document import ModelConfig, Recipe
+
+STEPS = 2
+_TASKS = 8
+_GROUPS = 4
+
+
+def dry_run(recipe: Recipe) -> Recipe:
+    """Every part of the recipe for real, except the size of the model, of a step and of the evaluations."""
+    data = recipe.model_dump(mode="json")
+    data["name"] = f"{recipe.name}-dry-run"
+    data["model"] = _tiny(recipe.model).model_dump(mode="json")
+    names = {stage["name"] for stage in data["stages"]}
+    for stage in data["stages"]:
+        _shorten(stage, names)
+    return Recipe.parse(data)
+
+
+def _shorten(stage: dict[str, Any], names: set[str]) -> None:
+    stage |= {"steps": STEPS, "checkpoint_every": 1, "stop_when": None}
+    if stage["start_from"] and stage["start_from"].partition("/")[0] not in names:
+        stage["start_from"] = None
+    if "groups_per_step" in stage:
+        stage["groups_per_step"] = min(stage["groups_per_step"], _GROUPS)
+    if "batch_size" in stage:
+        stage["batch_size"] = min(stage["batch_size"], _TASKS)
+    schedule = stage["learner"]["schedule"]
+    schedule["warmup_steps"] = min(schedule["warmup_steps"], 1)
+    schedule["anneal_steps"] = 1 if schedule["anneal_steps"] else None
+    for evaluation in stage["evaluations"]:
+        evaluation |= {"limit": min(evaluation["limit"], _TASKS), "every": 1, "samples": min(evaluation["samples"], 2)}
+
+
+def _tiny(model: ModelConfig) -> ModelConfig:
+    """Two narrow layers; a model from the hub gets a byte tokenizer, because its own may not be on this machine."""
+    context = model.init.context if model.init else _stored(model).get("max_position_embeddings", 2048)
+    shape = ModelInitConfig(
+        architecture=_architecture(model),
+        hidden_size=64,
+        layers=2,
+        heads=2,
+        kv_heads=1,
+        head_dim=32,
+        intermediate_size=128,
+        context=min(context, 4096),
+        tie_embeddings=model.init.tie_embeddings if model.init else _stored(model).get("tie_word_embeddings", True),
+    )
+    tokenizer = model.tokenizer.model_dump() if model.init else {"type": "byte"}
+    return ModelConfig.parse({"init": shape.model_dump(), "tokenizer": tokenizer})
+
+
+def _architecture(model: ModelConfig) -> Literal["qwen3", "llama"]:
+    if model.init:
+        return model.init.architecture
+    told = str(_stored(model).get("model_type", model.path)).lower()
+    return "llama" if "llama" in told else "qwen3"
+
+
+def _stored(model: ModelConfig) -> dict[str, Any]:
+    file = Path(model.path or "") / "config.json"
+    return json.loads(file.read_text(encoding="utf-8")) if model.path and file.is_file() else {}
