@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import traceback
 from dataclasses import asdict
@@ -41,6 +42,7 @@ def train(
     if (recipe is None) == (resume is None):
         raise ConfigError("name a recipe to run, or a run to go on with (--resume RUN), exactly one of them")
     folder, plan = _resumed(resume, runs_dir, overrides) if resume else _created(recipe, overrides, dry_run)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # theirs would write through ours
     progress = _progress(folder, as_json)
     try:
         result = asyncio.run(_trained(plan, folder, progress, stage))

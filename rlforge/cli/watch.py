@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rlforge.cli.sparkline import sparkline
-from rlforge.config import BaseConfig
+from rlforge.config import BaseConfig, PartConfig
 from rlforge.recipe.document import Recipe
 from rlforge.runlog.progress import RunResult
 
@@ -43,6 +43,8 @@ class Lines:
         self.curve: list[float] = []
         """Mean reward per step of the stage, or its loss where there are no rewards."""
         self.last = ""
+        self.accuracy: list[str] = []
+        """Of the last evaluation, as text; empty before the first."""
         self._began = clock()
         self._first_done = 0
         self._previous = clock()
@@ -56,6 +58,7 @@ class Lines:
     def stage(self, name: str, kind: str, steps: int) -> None:
         """Begin a stage."""
         self.stage_name, self.steps, self.done, self.curve, self.last = name, steps, 0, [], ""
+        self.accuracy = []
         self._began = self._previous = self._clock()
         self._first_done = -1
         self._say(f"stage {name} ({kind}): {steps} steps")
@@ -67,11 +70,13 @@ class Lines:
         self._previous = self._clock()
         self.done = step
         self.curve.append(metrics.get("reward/mean", metrics.get("learner/loss", math.nan)))
-        self.last = "  ".join([*_measured(metrics), f"{_duration(self.left)} left"])
+        self.last = "  ".join([*_measured(metrics), *self.accuracy, f"{_duration(self.left)} left"])
         self._say(f"{stage} {step}/{self.steps}  {sparkline(self.curve)}  {self.last}")
 
     def evaluation(self, stage: str, step: int, name: str, metrics: Mapping[str, float]) -> None:
         """Tell of an evaluation."""
+        found = [value for key, value in metrics.items() if key.endswith("/accuracy")]
+        self.accuracy = [f"accuracy {value:.3f}" for value in found[:1]] or self.accuracy
         self._say(f"{stage} {step}/{self.steps}  evaluation {name}: {evaluation_text(metrics)}")
 
     def finish(self, result: RunResult) -> None:
@@ -166,13 +171,18 @@ def plan_lines(recipe: Recipe) -> list[str]:
     generators = ", ".join(f"{name}: {config.type}" for name, config in recipe.generators.items())
     lines = [f"{recipe.name}: {start}; {generators}; on {recipe.cluster.type}; seed {recipe.seed}"]
     for number, stage in enumerate(recipe.stage_list, 1):
-        sources = ", ".join(getattr(source, "name", "") or source.type for source in stage.data)
+        sources = ", ".join(_source_name(source) for source in stage.data)
         size = getattr(stage, "group_size", None)
         step = f"{getattr(stage, 'groups_per_step', 0)} x {size} rollouts" if size else "a batch"
         algorithm = getattr(stage, "algorithm", None)
         by = f" by {algorithm.type}" if algorithm else ""
         lines.append(f"  {number}. {stage.name}: {stage.type}{by}, {stage.steps} steps of {step}, data: {sources}")
     return lines
+
+
+def _source_name(source: PartConfig) -> str:
+    told = (getattr(source, key, None) for key in ("name", "dataset", "function", "path"))
+    return Path(next((str(name) for name in told if name), source.type)).name
 
 
 def evaluation_text(metrics: Mapping[str, float]) -> str:
@@ -227,8 +237,6 @@ def _measured(metrics: Mapping[str, float]) -> list[str]:
         told.append(f"reward {metrics['reward/mean']:.3f}")
     if "learner/loss" in metrics:
         told.append(f"loss {metrics['learner/loss']:.4f}")
-    accuracies = [value for key, value in metrics.items() if key.startswith("eval/") and key.endswith("/accuracy")]
-    told += [f"accuracy {value:.3f}" for value in accuracies[:1]]
     tokens = metrics.get("length/total_tokens", metrics.get("learner/tokens"))
     seconds = metrics.get("time/step_s", 0.0)
     if tokens and seconds:

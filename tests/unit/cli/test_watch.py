@@ -51,7 +51,7 @@ def test_lines_tell_reward_speed_and_time_left(recipe: Recipe) -> None:
     _play(Lines(said.append, clock=lambda: float(next(seconds))), recipe)
     steps = [line for line in said if line.startswith("grpo 2/4")]
     assert len(steps) == 1
-    assert all(word in steps[0] for word in ("▁█", "reward 0.500", "200 tokens/s", "s left"))
+    assert all(word in steps[0] for word in ("▁█", "reward 0.500", "accuracy 0.430", "200 tokens/s", "s left"))
     assert any("accuracy 0.430" in line for line in said)
 
 
