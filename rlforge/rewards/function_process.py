@@ -62,7 +62,7 @@ class FunctionProcess:
             shared.truncate(CHUNK)
             self._progress = Progress(shared.fileno())
             self._process = _spawn(theirs, shared.fileno(), self._instructions)
-        _, self._line = await asyncio.get_running_loop().create_connection(_Line, sock=ours)
+        _, self._line = await asyncio.get_running_loop().create_unix_connection(_Line, sock=ours)
         try:
             async with deadline(_START_S, f"reward function '{self._instructions.function}' to be imported"):
                 broken = await self._line.ready
