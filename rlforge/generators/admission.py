@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 
 from rlforge.errors import GenerationError, WeightSyncError
 from rlforge.types import GenerateRequest, LoadReport, Manifest
@@ -27,34 +29,47 @@ class Fence:
 
     def __init__(self) -> None:
         self.version = 0
-        self.checksum = ""
         self._refusal = ""
+        self._one_load = asyncio.Lock()
+        self._settled = asyncio.Event()
+        self._settled.set()
+
+    async def enter(self) -> None:
+        """Wait for a load under way; raises WeightSyncError while the weights held cannot be vouched for."""
+        await self._settled.wait()
+        self.check()
 
     def check(self) -> None:
-        """Raises WeightSyncError while the generator does not hold weights it can vouch for."""
+        """Raises WeightSyncError while the weights held cannot be vouched for."""
         if self._refusal:
             raise WeightSyncError(f"{self._refusal}; the generator answers nothing until a load succeeds")
 
-    def expect(self, manifest: Manifest) -> None:
-        """Refuse to go back. Raises WeightSyncError for an older version than the one held."""
-        if manifest.version < self.version:
-            raise WeightSyncError(
-                f"loading policy version {manifest.version}: this generator already holds version {self.version}; "
-                "versions only grow within a run, start a fresh generator to go back"
-            )
+    @asynccontextmanager
+    async def loading(self, manifest: Manifest) -> AsyncGenerator[None]:
+        """Holds new requests back while the body loads; shut afterwards unless the body came to `settle`.
 
-    def close(self, reason: str) -> None:
-        """Shut until the next successful load."""
-        self._refusal = reason
+        Raises WeightSyncError for an older version than the one held.
+        """
+        async with self._one_load:
+            if manifest.version < self.version:
+                raise WeightSyncError(
+                    f"loading policy version {manifest.version}: this generator already holds version {self.version}; "
+                    "versions only grow within a run, start a fresh generator to go back"
+                )
+            self._settled.clear()
+            self._refusal = f"loading policy version {manifest.version} from {manifest.location} failed"
+            try:
+                yield
+            finally:
+                self._settled.set()
 
     def settle(self, manifest: Manifest, reports: Sequence[LoadReport]) -> None:
-        """Compare what was read with what was published; opens on a match, else shuts and raises WeightSyncError."""
+        """Open if every report is of what was published, else raise WeightSyncError and stay shut."""
         for report in reports:
             if (report.version, report.checksum) != (manifest.version, manifest.checksum):
-                self.close(
-                    f"loading policy version {manifest.version} from {manifest.location}: published checksum "
+                raise WeightSyncError(
+                    f"loading policy version {manifest.version} from {manifest.location}: published with checksum "
                     f"{manifest.checksum[:16]}…, but version {report.version} with checksum {report.checksum[:16]}… "
-                    "was read"
+                    "was read; publish again"
                 )
-                self.check()
-        self.version, self.checksum, self._refusal = manifest.version, manifest.checksum, ""
+        self.version, self._refusal = manifest.version, ""

@@ -10,7 +10,7 @@ from rlforge.types import Completion, Metrics
 
 
 class Counters:
-    """Totals since the start. Busy is any time with a request in flight, waiting the rest, paused the swaps of weights."""
+    """Totals since the start. Busy is any time with a request in flight, waiting the rest, paused a swap of weights."""
 
     def __init__(self) -> None:
         self._totals: Metrics = {

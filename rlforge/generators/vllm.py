@@ -61,9 +61,6 @@ class VLLMGenerator:
         self._fence = Fence()
         self._counters = Counters()
         self._engine: Engine | None = None
-        self._loading = asyncio.Lock()
-        self._settled = asyncio.Event()
-        self._settled.set()
 
     async def start(self) -> None:
         """Start the engine. Raises SetupError when vLLM is missing or cannot start, DeadlineExceeded when it hangs."""
@@ -90,8 +87,7 @@ class VLLMGenerator:
         waiting_for = f"a completion of a {len(request.prompt_ids)}-token prompt"
         with self._counters.request():
             async with deadline(self._config.generate_deadline_s, waiting_for):
-                await self._settled.wait()  # a request that arrives during a load begins after it
-                self._fence.check()
+                await self._fence.enter()
                 completion, prefix_hits = await engine.complete(request, self._fence.version)
             if completion is None:  # the engine gave up our request: only a failed load does that
                 self._fence.check()
@@ -114,10 +110,7 @@ class VLLMGenerator:
     async def load(self, manifest: Manifest) -> LoadReport:
         """Pause, read, prove, swap, resume. On a mismatch the old weights stay, and nothing more is answered."""
         engine = self._ready()
-        async with self._loading:
-            self._fence.expect(manifest)
-            self._settled.clear()
-            self._fence.close(f"loading policy version {manifest.version} from {manifest.location} did not finish")
+        async with self._fence.loading(manifest):
             try:
                 async with deadline(self._config.load_deadline_s, f"vLLM to load policy version {manifest.version}"):
                     with boundary("vLLM", f"loading policy version {manifest.version}"):
@@ -129,7 +122,6 @@ class VLLMGenerator:
                     raise WeightSyncError(f"{error}; the worker's own words are on standard error") from error
                 raise
             finally:
-                self._settled.set()
                 await engine.resume()
         slowest = max(reports, key=lambda report: report.pause_s)
         self._counters.add("loads", 1)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 from vllm import SamplingParams
@@ -94,7 +94,7 @@ class Engine:
         return _completion(output.outputs[0]), output.num_cached_tokens or 0
 
     async def load(self, manifest: Manifest) -> list[LoadReport]:
-        """Swap weights while requests stand still; one report per worker of what it read. The caller resumes."""
+        """Pause, swap weights; one report per worker of what it read. The caller resumes."""
         llm, paused = self._open_llm(), perf_counter()
         # `llm.pause_generation` is this call and a sleep of 20 ms that only tidies the order of outputs.
         await llm.engine_core.pause_scheduler_async(mode="keep", clear_cache=False)
@@ -110,8 +110,6 @@ class Engine:
             )
         applied = all(report["applied"] for report in reports)
         await llm.finish_weight_update(str(manifest.version) if applied else None)
-        if applied:
-            await llm.resume_generation()
         pause_s = perf_counter() - paused
         return [
             LoadReport(version=r["version"], checksum=r["checksum"], pause_s=pause_s, load_s=r["load_s"])
@@ -151,7 +149,7 @@ class Engine:
         context = config.context or _model_context(self._model)
         return AsyncEngineArgs(
             model=self._model,
-            dtype=_dtype(self._model) if config.dtype == "auto" else config.dtype,
+            dtype=cast(Any, _dtype(self._model) if config.dtype == "auto" else config.dtype),
             seed=self._seed,
             max_model_len=context,
             max_num_seqs=config.max_sequences,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 import mmap
 import os
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from rlforge.errors import WeightSyncError
+from rlforge.weights.proof import checksum, prove
 
 _DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -29,8 +29,7 @@ _DTYPES: dict[str, torch.dtype] = {
     "BOOL": torch.bool,
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-_ALIGNMENT = 64
-_CHUNK_BYTES = 16 * 2**20
+_ALIGNMENT = 64  # bytes; readers map tensors in place, which wants them aligned
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,56 +55,22 @@ def write_segment(path: Path, weights: Mapping[str, torch.Tensor], version: int)
             memory[:8] = len(header).to_bytes(8, "little")
             memory[8:start] = header
             for name, tensor in chosen.items():
-                if tensor.numel():
-                    _view(memory, tensor.dtype, start + offsets[name], tensor.shape).copy_(tensor)
-            return _checksum(memory), size
+                _view(memory, tensor.dtype, start + offsets[name], tensor.shape).copy_(tensor)
+            return checksum(memory), size
 
 
 def read_segment(path: Path) -> Segment:
-    """Map a segment and prove its bytes. Raises WeightSyncError when it is gone or not a segment."""
-    try:
-        with open(path, "rb") as file:
-            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    except (FileNotFoundError, ValueError) as error:
-        raise WeightSyncError(
-            f"reading weights from {path}: {error}; the learner replaced or withdrew them, publish again"
-        ) from error
-    checksum = _checksum(memory)
-    start, header = _header(memory, path)
-    version = int(header.pop("__metadata__")["version"])
+    """Map a segment, prove its bytes and view its tensors. Raises WeightSyncError when it is gone or not a segment."""
+    proof = prove(path)
     tensors = {
-        name: _view(memory, _DTYPES[entry["dtype"]], start + entry["data_offsets"][0], entry["shape"])
-        for name, entry in header.items()
+        name: _view(proof.memory, _DTYPES[entry["dtype"]], proof.start + entry["data_offsets"][0], entry["shape"])
+        for name, entry in proof.entries.items()
     }
-    return Segment(version=version, checksum=checksum, tensors=tensors)
-
-
-def _checksum(memory: mmap.mmap) -> str:
-    """SHA-256 over the SHA-256 of each chunk: one core hashes 1.4 GB/s, a machine's cores together many times that."""
-    with memoryview(memory) as view:
-        chunks = [view[start : start + _CHUNK_BYTES] for start in range(0, len(view), _CHUNK_BYTES)]
-        with ThreadPoolExecutor(min(len(chunks), os.cpu_count() or 1)) as threads:
-            digests = list(threads.map(_digest, chunks))
-        for chunk in chunks:
-            chunk.release()
-    return hashlib.sha256(b"".join(digests)).hexdigest()
-
-
-def _digest(chunk: memoryview) -> bytes:
-    return hashlib.sha256(chunk).digest()
-
-
-def _header(memory: mmap.mmap, path: Path) -> tuple[int, dict[str, Any]]:
-    length = int.from_bytes(memory[:8], "little")
-    try:
-        return 8 + length, json.loads(memory[8 : 8 + length])
-    except ValueError as error:
-        raise WeightSyncError(
-            f"reading weights from {path}: the header is not JSON ({error}); publish again"
-        ) from error
+    return Segment(version=proof.version, checksum=proof.checksum, tensors=tensors)
 
 
 def _layout(weights: Mapping[str, torch.Tensor], version: int) -> tuple[bytes, dict[str, int]]:
+    """The safetensors header and where each tensor begins after it."""
     offsets: dict[str, int] = {}
     header: dict[str, Any] = {"__metadata__": {"version": str(version)}}
     position = 0
@@ -115,8 +80,7 @@ def _layout(weights: Mapping[str, torch.Tensor], version: int) -> tuple[bytes, d
         offsets[name] = position
         position = end
     text = json.dumps(header, separators=(",", ":")).encode()
-    padding = -(8 + len(text)) % _ALIGNMENT  # readers map tensors in place, which wants them aligned
-    return text + b" " * padding, offsets
+    return text + b" " * (-(8 + len(text)) % _ALIGNMENT), offsets
 
 
 def _without_aliases(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -147,13 +111,11 @@ def _reserve(descriptor: int, size: int, path: Path) -> None:
         ) from error
 
 
-def _view(memory: mmap.mmap, dtype: torch.dtype, offset: int, shape: Any) -> torch.Tensor:
-    count = 1
-    for extent in shape:
-        count *= int(extent)
-    if count == 0:
+def _view(memory: mmap.mmap, dtype: torch.dtype, offset: int, shape: Sequence[int]) -> torch.Tensor:
+    elements = math.prod(shape)
+    if elements == 0:
         return torch.empty(tuple(shape), dtype=dtype)
-    return torch.frombuffer(memory, dtype=dtype, count=count, offset=offset).view(tuple(shape))
+    return torch.frombuffer(memory, dtype=dtype, count=elements, offset=offset).view(tuple(shape))
 
 
 def _bytes(tensor: torch.Tensor) -> int:

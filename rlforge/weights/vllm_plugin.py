@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 
 from rlforge.processes import OWNER_VARIABLE, die_with_owner
@@ -22,5 +23,7 @@ def register() -> None:
     WeightTransferEngineFactory.register_engine(
         BACKEND, "rlforge.weights.vllm_worker", "SharedMemoryWeightTransferEngine"
     )
-    if OWNER_VARIABLE in os.environ:
+    if int(os.environ.get(OWNER_VARIABLE, os.getpid())) != os.getpid():
         die_with_owner()
+        # Registered before vLLM's own handlers, so it runs after them: taking the interpreter apart costs seconds.
+        atexit.register(os._exit, 0)

@@ -1,0 +1,207 @@
+"""vLLM against transformers, across updates; prefix cache, bursts beyond the token budget, orphans."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import pytest_asyncio
+import torch
+
+from rlforge.errors import WeightSyncError
+from rlforge.generators.vllm import VLLMGenerator
+from rlforge.processes import shared_memory_folder
+from rlforge.types import Completion, GenerateRequest, Sampling
+from rlforge.weights.shared_memory import SharedMemoryChannel
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
+PROMPT = tuple(range(4, 28))
+
+
+def request(seed: int, prompt: tuple[int, ...] = PROMPT, **sampling: Any) -> GenerateRequest:
+    return GenerateRequest(prompt_ids=prompt, sampling=Sampling(**{"max_new_tokens": 16} | sampling), seed=seed)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=[True, False], ids=["tied", "untied"])
+async def served(request: pytest.FixtureRequest, tiny_model: Callable[..., str]) -> AsyncIterator[Any]:
+    """A generator, its channel, and the transformers model whose weights get published."""
+    from transformers import AutoModelForCausalLM
+
+    folder = tiny_model(tied=request.param)
+    config = VLLMGenerator.Config(context=512, kv_cache_gb=0.25, prefill_tokens=512)
+    generator = VLLMGenerator(config, model=folder, seed=0, run_id="test-vllm")
+    channel = SharedMemoryChannel(run_id="test-vllm")
+    await generator.start()
+    yield generator, channel, AutoModelForCausalLM.from_pretrained(folder, dtype="float32").eval()
+    await generator.close()
+    channel.close()
+    assert not list(shared_memory_folder().glob("rlforge-test-vllm-*"))
+
+
+def change(model: Any, seed: int) -> None:
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+
+
+@torch.inference_mode()
+def reference(model: Any, completion: Completion, temperature: float) -> list[float]:
+    """Logprobs of the sampled tokens by transformers."""
+    ids = torch.tensor([[*PROMPT, *completion.token_ids]])
+    logprobs = (model(ids).logits[0] / temperature).log_softmax(-1)
+    start = len(PROMPT) - 1
+    return [float(logprobs[start + place, token]) for place, token in enumerate(completion.token_ids)]
+
+
+async def assert_exact(generator: VLLMGenerator, model: Any) -> None:
+    for temperature in (1.0, 0.7):
+        requests = [request(seed, temperature=temperature) for seed in range(8)]
+        for completion in await asyncio.gather(*map(generator.generate, requests)):
+            assert completion.logprobs == pytest.approx(reference(model, completion, temperature), abs=1e-4)
+
+
+async def test_logprobs_equal_transformers_after_every_update(served: Any) -> None:
+    generator, channel, model = served
+    await assert_exact(generator, model)
+    for version in (1, 2):
+        change(model, version)
+        await generator.load(channel.publish(model.state_dict(), version))
+        await assert_exact(generator, model)
+
+
+async def test_greedy_takes_the_likeliest_token_and_reports_the_plain_softmax(served: Any) -> None:
+    generator, _, model = served
+    completion = await generator.generate(request(0, temperature=0.0))
+    assert completion.logprobs == pytest.approx(reference(model, completion, 1.0), abs=1e-4)
+
+
+async def test_a_load_in_flight_splits_the_versions_and_stops_nobody(served: Any) -> None:
+    generator, channel, model = served
+    tasks = [asyncio.ensure_future(generator.generate(request(seed, max_new_tokens=400))) for seed in range(32)]
+    await asyncio.sleep(0.3)
+    report = await generator.load(channel.publish(model.state_dict(), 10))
+    completions = await asyncio.gather(*tasks)
+    assert report.pause_s < 5
+    spans = {tuple(sorted(set(completion.policy_versions))) for completion in completions}
+    assert (2, 10) in spans
+    assert all(list(c.policy_versions) == sorted(c.policy_versions) for c in completions)
+
+
+async def test_the_prefix_cache_serves_a_version_and_never_the_next(served: Any) -> None:
+    generator, channel, model = served
+    prompt = tuple(4 + (index * 7) % 40 for index in range(330))
+
+    async def hits() -> float:
+        before = (await generator.metrics())["generator/prefix_hits_tokens"]
+        await generator.generate(request(0, prompt, max_new_tokens=2))
+        return (await generator.metrics())["generator/prefix_hits_tokens"] - before
+
+    assert await hits() == 0
+    assert await hits() > 0
+    await generator.load(channel.publish(model.state_dict(), 20))
+    assert await hits() == 0
+    assert await hits() > 0
+
+
+async def test_a_seeded_burst_beyond_the_token_budget_changes_nothing(served: Any) -> None:
+    generator, *_ = served
+    prompts = [tuple(4 + (index * 3 + k) % 40 for index in range(200)) for k in range(24)]  # 4800 tokens, budget 512
+    burst = await asyncio.gather(*(generator.generate(request(k, prompt)) for k, prompt in enumerate(prompts)))
+    for k in (0, 11, 23):
+        assert (await generator.generate(request(k, prompts[k]))).token_ids == burst[k].token_ids
+
+
+async def test_many_at_once_equal_one_by_one(served: Any) -> None:
+    generator, *_ = served
+    requests = [request(seed) for seed in range(12)]
+    many: dict[int, Completion] = {}
+    async for ready in generator.generate_many(requests):
+        many.update(ready)
+    for index, one in enumerate(requests):
+        assert many[index].token_ids == (await generator.generate(one)).token_ids
+
+
+async def test_stop_strings_end_a_completion(served: Any) -> None:
+    generator, *_ = served
+    stop = tuple("0123456789abcdefghijklm")
+    completions = await asyncio.gather(
+        *(generator.generate(request(seed, stop=stop, max_new_tokens=64)) for seed in range(8))
+    )
+    assert any(c.finish_reason == "stop" and len(c.token_ids) < 64 for c in completions)
+
+
+async def test_top_k_and_top_p_are_part_of_the_reported_distribution(served: Any) -> None:
+    generator, *_ = served
+    completion = await generator.generate(request(1, top_k=1))
+    assert completion.logprobs == pytest.approx([0.0] * len(completion.logprobs), abs=1e-6)
+
+
+async def test_a_publish_that_lacks_parameters_is_refused_and_a_whole_one_heals(served: Any) -> None:
+    generator, channel, model = served
+    partial = {name: tensor for name, tensor in model.state_dict().items() if "layers.1.mlp" not in name}
+    with pytest.raises(WeightSyncError, match="lack"):
+        await generator.load(channel.publish(partial, 30))
+    with pytest.raises(WeightSyncError, match="answers nothing"):
+        await generator.generate(request(0))
+    await generator.load(channel.publish(model.state_dict(), 31))
+    await assert_exact(generator, model)
+
+
+OWNER = """
+import asyncio, sys
+from rlforge.generators.vllm import VLLMGenerator
+from rlforge.weights.shared_memory import SharedMemoryChannel
+
+async def main():
+    config = VLLMGenerator.Config(context=64, kv_cache_gb=0.05)
+    generator = VLLMGenerator(config, model=sys.argv[1], seed=0, run_id="test-orphan")
+    await generator.start()
+    import torch
+    SharedMemoryChannel(run_id="test-orphan").publish({"weight": torch.zeros(1000)}, 1)
+    print("ready", flush=True)
+    await asyncio.sleep(600)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="named shared memory is looked up in /dev/shm")
+def test_nothing_outlives_a_killed_owner(tmp_path: Path, tiny_model: Callable[..., str]) -> None:
+    script = tmp_path / "owner.py"
+    script.write_text(OWNER)
+    before = set(os.listdir("/dev/shm"))
+    owner = subprocess.Popen([sys.executable, str(script), tiny_model()], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    assert any("ready" in line for line in owner.stdout)
+    family = psutil.Process(owner.pid).children(recursive=True)
+    segments = {name for process in family for name in _segments(process)} | {"rlforge-test-orphan-weights-0"}
+    assert len(family) >= 2
+    assert segments - before
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.wait()
+    owner.stdout.close()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and (any(p.is_running() for p in family) or _left(segments)):
+        time.sleep(0.1)
+    assert [p for p in family if p.is_running()] == []
+    assert _left(segments) == set()
+
+
+def _left(segments: set[str]) -> set[str]:
+    return segments & set(os.listdir("/dev/shm"))
+
+
+def _segments(process: psutil.Process) -> set[str]:
+    maps = Path(f"/proc/{process.pid}/maps").read_text()
+    return {line.rsplit("/", 1)[1].split(" ")[0] for line in maps.splitlines() if "/dev/shm/" in line}
