@@ -95,14 +95,14 @@ class PythonScorer:
         return [self._as_score(await job.outcome) for job in jobs]
 
     async def close(self) -> None:
-        """Kill the processes and everything they started."""
+        """Kill the processes and everything they started; what they had not judged by then is unscored."""
         servers, self._servers = self._servers, []
         for server in servers:
             server.cancel()
         await asyncio.gather(*servers, return_exceptions=True)
         await asyncio.gather(*(process.stop() for process in self._processes))
         while self._jobs:
-            self._jobs.popleft().outcome.cancel()
+            self._jobs.popleft().settle(unscored("cancelled", "the scorer was closed"))
 
     async def _serve(self, process: FunctionProcess) -> None:
         """Take jobs for one process until cancelled."""
@@ -114,6 +114,9 @@ class PythonScorer:
             try:
                 with boundary(f"scorer '{self.name}'"):
                     chunk = await process.run([job.rollout for job in jobs])
+            except asyncio.CancelledError:
+                self._jobs.extendleft(reversed(jobs))
+                raise
             except (ConfigError, ExtensionError) as error:  # no new process could be started
                 for job in jobs:
                     job.settle(unscored("crash", str(error), retryable=True))

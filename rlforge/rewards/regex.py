@@ -16,6 +16,8 @@ from rlforge.types import Rollout, Score
 
 ANSWER = "{answer}"
 """Stands for the task's reference answer inside a pattern, taken literally."""
+_STAND_IN = "0" * len(ANSWER)
+"""What takes its place where a pattern is only tried; as long, so that positions stay."""
 
 
 class RegexScorer:
@@ -43,12 +45,12 @@ class RegexScorer:
         @field_validator("pattern")
         @classmethod
         def _compiles(cls, pattern: str) -> str:
-            compile_pattern(pattern.replace(ANSWER, "0"))
+            compile_pattern(pattern.replace(ANSWER, _STAND_IN))
             return pattern
 
         @model_validator(mode="after")
         def _has_group(self) -> RegexScorer.Config:
-            compiled = compile_pattern(self.pattern.replace(ANSWER, "0"))
+            compiled = compile_pattern(self.pattern.replace(ANSWER, _STAND_IN))
             group = self.answer_group
             missing = group not in compiled.groupindex if isinstance(group, str) else (group or 0) > compiled.groups
             if missing:
