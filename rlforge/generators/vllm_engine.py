@@ -102,14 +102,14 @@ class Engine:
         await llm.start_weight_update()
         await llm.update_weights(WeightTransferUpdateRequest(update_info=update))
         reports: list[dict[str, Any]] = await llm.collective_rpc("rlforge_weight_report")
-        missing = {name for report in reports for name in report["missing"]}
-        if missing:
-            raise WeightSyncError(
-                f"the published weights lack {', '.join(sorted(missing)[:5])} ({len(missing)} parameters in all); "
-                "publish every parameter under its Hugging Face name"
-            )
         applied = all(report["applied"] for report in reports)
         await llm.finish_weight_update(str(manifest.version) if applied else None)
+        missing = sorted({name for report in reports for name in report["missing"]})
+        if missing:
+            raise WeightSyncError(
+                f"loading policy version {manifest.version}: the published weights lack {', '.join(missing[:5])} "
+                f"({len(missing)} parameters in all); publish every parameter under its Hugging Face name"
+            )
         pause_s = perf_counter() - paused
         return [
             LoadReport(version=r["version"], checksum=r["checksum"], pause_s=pause_s, load_s=r["load_s"])
@@ -134,6 +134,8 @@ class Engine:
             async with deadline(self._config.close_deadline_s, "vLLM to end"):
                 if self._running:
                     await llm.abort(list(self._running))
+                if llm.output_handler is not None:
+                    llm.output_handler.cancel()  # or it would log the end as a failure
                 await asyncio.to_thread(llm.shutdown, timeout=self._config.close_deadline_s / 2)
         except (DeadlineExceeded, EngineDeadError):
             pass  # whatever is left is ended below, by force
