@@ -155,7 +155,7 @@ class StageRun:
 
     def _note(self, evaluation: Evaluation) -> None:
         folder, stage = self.parts.folder, self.config.name
-        folder.metrics.append(stage, self._done, evaluation.metrics)
+        folder.metrics.append(stage, self._done, evaluation.metrics, evaluation=evaluation.name)
         folder.write_evaluation(stage, self._done, evaluation.name, evaluation.results)
         self.parts.progress.evaluation(stage, self._done, evaluation.name, evaluation.metrics)
         self._latest.update(evaluation.metrics)
