@@ -33,7 +33,7 @@ def import_object(path: str, what: str) -> Any:
 
 
 class Registry:
-    """One kind of replaceable part. A recipe names an entry, `module:Class`, or an entry point of group `rlforge.<kind>`."""
+    """One kind of part: a recipe names an entry, `module:Class`, or an entry point of group `rlforge.<kind>`."""
 
     def __init__(self, kind: str, entries: Mapping[str, str]) -> None:
         self.kind = kind
@@ -89,13 +89,15 @@ SOURCES = Registry(
         "text": "rlforge.data.text:TextSource",
     },
 )
-WEIGHT_CHANNELS = Registry(
-    "weight channel", {"shared_memory": "rlforge.weights.shared_memory:SharedMemoryChannel"}
-)
+WEIGHT_CHANNELS = Registry("weight channel", {"shared_memory": "rlforge.weights.shared_memory:SharedMemoryChannel"})
 CLUSTERS = Registry(
     "cluster", {"in_process": "rlforge.cluster.in_process:InProcess", "ray": "rlforge.cluster.on_ray:OnRay"}
 )
 STAGES = Registry(
     "stage",
-    {"pretrain": "rlforge.loops.sft:SFTConfig", "rl": "rlforge.loops.rl:RLConfig", "sft": "rlforge.loops.sft:SFTConfig"},
+    {
+        "pretrain": "rlforge.loops.sft:SFTConfig",
+        "rl": "rlforge.loops.rl:RLConfig",
+        "sft": "rlforge.loops.sft:SFTConfig",
+    },
 )
