@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -110,7 +109,7 @@ class Customer:
 
     def _call(self, given: Any) -> Any:
         result = self._function(given, **self._instructions.options)
-        return self._runner.run(_awaited(result)) if inspect.isawaitable(result) else result
+        return self._runner.run(_awaited(result)) if hasattr(result, "__await__") else result
 
     def _begin(self, indices: Sequence[int]) -> tuple[Printed, float]:
         for index in indices:

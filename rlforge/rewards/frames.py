@@ -55,7 +55,7 @@ def decode(body: bytes) -> list[Rollout]:
     return pickle.loads(body)
 
 
-def restore(cls: type[Any], *values: Any) -> Any:
+def restore(cls: type[Any], values: Sequence[Any]) -> Any:
     """A value of `cls` from its fields in order, past the frozen `__setattr__`. Named in frames, hence public."""
     made = object.__new__(cls)
     for put, value in zip(_SETTERS[cls], values, strict=True):
@@ -67,8 +67,8 @@ def _reducer(cls: type[Any]) -> _Reducer:
     names = [item.name for item in fields(cls)]
     read = attrgetter(*names)
     if len(names) == 1:
-        return lambda value: (restore, (cls, read(value)))
-    return lambda value: (restore, (cls, *read(value)))
+        return lambda value: (restore, (cls, (read(value),)))
+    return lambda value: (restore, (cls, read(value)))
 
 
 def _reduce_enum(value: types.FinishReason | types.StopReason) -> tuple[Any, ...]:

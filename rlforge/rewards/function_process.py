@@ -30,6 +30,9 @@ _BLOCKED_S = 1.0
 """Coroutines are stopped from within at the time limit; from here only when they block their process for longer."""
 _STOP_S = 5.0
 _TICK_S = 0.1
+_NOTHING = -1
+"""In the place of a rollout, while the process has none in hand: it is reading the frame."""
+_READING_S = 30.0
 
 
 @dataclass(kw_only=True)
@@ -123,8 +126,9 @@ class FunctionProcess:
         while not finished.done():
             await asyncio.wait({finished}, timeout=min(_TICK_S, limit_s / 4))
             now = loop.time()
-            seen = {index: seen.get(index, now) for index in progress.running() or [-1]}  # -1: reading the frame
-            if not finished.done() and now - min(seen.values()) > limit_s:
+            seen = {index: seen.get(index, now) for index in progress.running() or [_NOTHING]}
+            allowed_s = limit_s + (_READING_S if _NOTHING in seen else 0)
+            if not finished.done() and now - min(seen.values()) > allowed_s:
                 why = f"the function took longer than {self._instructions.timeout_s:g} s"
                 chunk.fault = unscored("timeout", why, retryable=True)
                 return

@@ -24,7 +24,7 @@ def as_outcome(result: object) -> Outcome:
     """
     if result is None:
         return unscored("declined", "the function returned None")
-    if not isinstance(result, Mapping):
+    if isinstance(result, float | int) or not isinstance(result, Mapping):
         value = _number(result)
         return _malformed(result) if value is None else {"value": value, "components": {}}
     given = cast(Mapping[object, object], result)
@@ -71,9 +71,9 @@ def describe(error: BaseException, source: str) -> str:
 
 def _number(value: object) -> float | None:
     """A finite float from any kind of number, numpy and torch scalars included; None from anything else."""
-    if not isinstance(value, Real):
+    if not isinstance(value, float | int | Real):  # the first two are quick to tell
         value = _item(value)
-    return float(value) if isinstance(value, Real) and math.isfinite(value) else None
+    return float(value) if isinstance(value, float | int | Real) and math.isfinite(value) else None
 
 
 def _item(value: object) -> object:

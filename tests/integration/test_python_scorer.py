@@ -376,7 +376,7 @@ async def test_crash_that_passes_is_scored_at_the_second_attempt(write, tmp_path
 
 
 async def test_trivial_function_on_256_rollouts_takes_milliseconds(write):
-    """A loose bound for a busy machine; about 7 ms on an idle core."""
+    """A loose bound, for a busy machine."""
     async with started(write("def reward(rollout): return float(rollout.text == rollout.task.answer)")) as scorer:
         rollouts = members(256)
         best = 1.0

@@ -1,11 +1,15 @@
 """`rlforge reward check` as a library: a function on a file of replies, through the router."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
+import yaml
 
 from rlforge.errors import ConfigError, DataError
 from rlforge.rewards.check import run_check
+from rlforge.rewards.router import Router
 
 FUNCTION = """
 def reward(rollout):
@@ -72,3 +76,14 @@ def test_bad_function_or_file_is_refused(target, tmp_path):
         run_check(f"{tmp_path}/other.py:reward", write(tmp_path, ["46"]))
     with pytest.raises(DataError, match="there is no file"):
         run_check(target, tmp_path / "other.jsonl")
+
+
+def test_guide_shows_what_really_happens(tmp_path):
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "your-first-reward.md").read_text()
+    blocks = dict(reversed(re.findall(r"```(\w+)\n(.*?)```", guide, re.DOTALL)))
+    (tmp_path / "reward.py").write_text(blocks["python"])
+    (tmp_path / "replies.jsonl").write_text(blocks["json"])
+    report = run_check(f"{tmp_path}/reward.py:reward", tmp_path / "replies.jsonl")
+    assert [(part.low, part.count) for part in report.distribution] == [(0, 1), (0.1, 1), (1, 1)]
+    for block in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL):
+        Router.Config.parse(yaml.safe_load(block)["rewards"])
