@@ -34,6 +34,10 @@ class GenerationError(RlforgeError):
     """A generator could not complete a request."""
 
 
+class ContextOverflow(GenerationError):
+    """A prompt leaves no room for a reply within the generator's context."""
+
+
 class WeightSyncError(RlforgeError):
     """A generator holds other weights than the learner published."""
 

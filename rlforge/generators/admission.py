@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
-from rlforge.errors import GenerationError, WeightSyncError
+from rlforge.errors import ContextOverflow, GenerationError, WeightSyncError
 from rlforge.types import GenerateRequest, LoadReport, Manifest
 
 
 def admit(request: GenerateRequest, context: int) -> None:
-    """Refuse what cannot be answered. Raises GenerationError when there is no room for a prompt and one token."""
+    """Refuse what cannot be answered. Raises ContextOverflow when there is no room for a prompt and one token."""
     length = len(request.prompt_ids)
     if length == 0:
         raise GenerationError("generating from a prompt of 0 tokens: the prompt needs at least one token")
     if length >= context:
-        raise GenerationError(
+        raise ContextOverflow(
             f"generating from a prompt of {length} tokens: the generator's context is {context} tokens, prompt and "
             "completion together; shorten the prompt or raise `context` (never above what the model was made for)"
         )

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from rlforge.config import PartConfig
 from rlforge.deadlines import deadline
-from rlforge.errors import DataError, DeadlineExceeded, GenerationError
+from rlforge.errors import ContextOverflow, DataError, DeadlineExceeded
 from rlforge.interfaces import Renderer
 from rlforge.seeds import derive_seed
 from rlforge.types import (
@@ -63,7 +63,7 @@ class SingleTurn:
                 completion = await self._generate(request)
             turns = (self._turn(request, completion),)
             stop_reason = _ENDS[completion.finish_reason]
-        except GenerationError as fault:
+        except ContextOverflow as fault:
             stop_reason, error = StopReason.CONTEXT_OVERFLOW, str(fault)
         except DeadlineExceeded as fault:
             stop_reason, error = StopReason.TIMEOUT, str(fault)

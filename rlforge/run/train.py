@@ -6,16 +6,11 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from rlforge.cluster.placement import Cluster
-from rlforge.cluster.specs import GeneratorSpec, LearnerSpec, RouterSpec, WorkerSpec
-from rlforge.config import PartConfig, build, config_class
-from rlforge.data.mixture import Mixture
-from rlforge.errors import ConfigError
-from rlforge.generators.config import GeneratorConfig
-from rlforge.interfaces import Generator, Source
+from rlforge.cluster.specs import LearnerSpec
+from rlforge.interfaces import Generator
 from rlforge.loops.evaluate import Evaluator
 from rlforge.loops.rl import RLConfig, run_rl
 from rlforge.loops.sft import SFTConfig, run_sft
@@ -23,10 +18,11 @@ from rlforge.loops.stage import StageConfig
 from rlforge.loops.stage_run import StageParts, StageRun
 from rlforge.processes import sweep_shared_memory
 from rlforge.recipe import Recipe
-from rlforge.registry import CLUSTERS, ORCHESTRATORS, SOURCES, suggest
-from rlforge.rewards.router import Router
+from rlforge.registry import CLUSTERS
 from rlforge.run.interrupt import Interrupt
 from rlforge.run.model import checked_model_folder, prepare_model
+from rlforge.run.parts import collector_of, every_source, generator_specs, mixture_of, rewards_of, sources_of
+from rlforge.run.stages import chosen_stages
 from rlforge.runlog.checkpoints import Checkpoint
 from rlforge.runlog.folder import RunFolder
 from rlforge.runlog.progress import Progress, RunResult, StageResult
@@ -42,7 +38,7 @@ async def train(recipe: Recipe, *, folder: RunFolder, progress: Progress, only_s
     with interrupt.listening():
         run = Run(recipe, folder, progress, interrupt)
         try:
-            results = await run.stages(_chosen(recipe, only_stage))
+            results = await run.stages(chosen_stages(recipe, only_stage))
         finally:
             await run.close()
     interrupted = interrupt.asked and len(results) < len(recipe.stages)
@@ -100,7 +96,7 @@ class Run:
         if resume:
             await parts.learner.restore(str(resume.path))
         run = StageRun(config, parts, resume)
-        await _LOOPS[type(config)](config, run, self._mixture(config))
+        await _LOOPS[type(config)](config, run, mixture_of(config, self._recipe.seed))
         await self._cluster.release(*(part for part in (parts.collector, parts.router, parts.learner) if part))
         self._first_version = run.version + 1
         return run.result(time.monotonic() - began)
@@ -118,19 +114,17 @@ class Run:
         generators, learner = await asyncio.gather(
             self._started_generators(config, model), self._cluster.learner(learner_spec)
         )
-        rewards = self._rewards(config)
+        rewards = rewards_of(self._recipe, config)
         router = collector = None
         if generators and rewards:
-            router = await self._cluster.router(RouterSpec(config=rewards))
-            worker = WorkerSpec(orchestrator=_orchestrator(config), model=model)
-            collector = await self._cluster.collector(worker, generators, router)
+            router, collector = await collector_of(self._cluster, config, rewards, generators, model)
         return StageParts(
             learner=learner,
             policy=generators.get("policy"),
             collector=collector,
             router=router,
             evaluators=[
-                Evaluator(evaluation, self._sources(evaluation.data), collector, seed)
+                Evaluator(evaluation, sources_of(evaluation.data), collector, seed)
                 for evaluation in config.evaluations
                 if collector is not None
             ],
@@ -146,19 +140,11 @@ class Run:
     async def _started_generators(self, config: StageConfig, model: str) -> Mapping[str, Generator]:
         """The generators, started by the first stage that needs them; empty while none does."""
         if self._generators is None and (config.type == "rl" or config.evaluations):
-            seed = derive_seed(self._recipe.seed, "generators")
-            specs = {
-                name: [
-                    GeneratorSpec(config=generator, model=model, seed=seed, run_id=self._run_id)
-                    for _ in range(generator.replicas)
-                ]
-                for name, generator in cast(Mapping[str, GeneratorConfig], self._recipe.generators).items()
-            }
-            self._generators = await self._cluster.generators(specs)
+            self._generators = await self._cluster.generators(generator_specs(self._recipe, model, self._run_id))
         return self._generators or {}
 
     def _prepared_model(self, stages: Sequence[StageConfig]) -> str:
-        sources = [source for stage in stages for source in self._all_sources(stage)] if self._recipe.model.init else []
+        sources = every_source(stages) if self._recipe.model.init else []
         return prepare_model(self._recipe.model, sources, self._folder.path / "model", self._recipe.seed)
 
     def _start_of(self, config: StageConfig, model: str) -> str:
@@ -175,21 +161,6 @@ class Run:
         stages = self._recipe.stage_list
         index = [stage.name for stage in stages].index(config.name)
         return stages[index - 1] if index else None
-
-    def _rewards(self, config: StageConfig) -> Router.Config | None:
-        own = config.rewards if isinstance(config, RLConfig) else None
-        return own or self._recipe.rewards
-
-    def _mixture(self, config: StageConfig) -> Mixture:
-        sources = self._sources(config.data)
-        weights = [cast(Any, source).weight for source in config.data]
-        return Mixture(sources, weights, derive_seed(self._recipe.seed, config.name, "data"))
-
-    def _sources(self, configs: Sequence[PartConfig]) -> list[Source]:
-        return [build(SOURCES, config, base=Path.cwd()) for config in configs]
-
-    def _all_sources(self, stage: StageConfig) -> list[Source]:
-        return self._sources([*stage.data, *(data for evaluation in stage.evaluations for data in evaluation.data)])
 
     def _final(self, config: StageConfig) -> Checkpoint | None:
         return self._folder.checkpoints.marked(config.name, "final")
@@ -209,22 +180,4 @@ class Run:
         )
 
 
-ORCHESTRATOR_OF_EVALUATIONS = config_class(ORCHESTRATORS, "single_turn").parse({"type": "single_turn"})
 _LOOPS: dict[type, Any] = {RLConfig: run_rl, SFTConfig: run_sft}
-
-
-def _orchestrator(config: StageConfig) -> PartConfig:
-    """Evaluations of a stage that plays no rollouts of its own are single turns."""
-    return config.orchestrator if isinstance(config, RLConfig) else ORCHESTRATOR_OF_EVALUATIONS
-
-
-def _chosen(recipe: Recipe, only_stage: str | None) -> list[StageConfig]:
-    stages = recipe.stage_list
-    if only_stage is None:
-        return stages
-    chosen = [stage for stage in stages if stage.name == only_stage]
-    if not chosen:
-        names = ", ".join(stage.name for stage in stages)
-        hint = suggest(only_stage, [stage.name for stage in stages])
-        raise ConfigError(f"the recipe has no stage '{only_stage}'. {hint}Known: {names}")
-    return chosen

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rlforge.config import build, config_class
-from rlforge.errors import ActorDied, DataError, GenerationError
+from rlforge.errors import ActorDied, DataError, ContextOverflow
 from rlforge.interfaces import Orchestrator
 from rlforge.registry import ORCHESTRATORS
 from rlforge.tokens.renderer import ChatRenderer
@@ -100,7 +100,7 @@ async def test_each_attempt_has_a_seed_of_its_own_and_the_same_attempt_the_same(
 
 async def test_a_prompt_beyond_the_context_ends_the_rollout(make: Any) -> None:
     async def refuse(request: GenerateRequest) -> Completion:
-        raise GenerationError("the prompt has 100 tokens, more than the 64 of the context")
+        raise ContextOverflow("the prompt has 100 tokens, more than the 64 of the context")
 
     rollout = await make(refuse).run(KEY, TASK, SAMPLING, 5)
     assert (rollout.stop_reason, rollout.turns) == (StopReason.CONTEXT_OVERFLOW, ())

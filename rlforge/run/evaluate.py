@@ -1,0 +1,60 @@
+"""Evaluating without training: a model served, a recipe's evaluations run on it, nothing written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from rlforge.cluster.placement import Cluster
+from rlforge.errors import ConfigError
+from rlforge.loops.evaluate import Evaluator
+from rlforge.loops.stage import StageConfig
+from rlforge.processes import sweep_shared_memory
+from rlforge.recipe import Recipe
+from rlforge.registry import CLUSTERS
+from rlforge.run.model import checked_model_folder
+from rlforge.run.parts import collector_of, generator_specs, rewards_of, sources_of
+from rlforge.run.stages import chosen_stages
+from rlforge.seeds import derive_seed
+from rlforge.types import Metrics
+
+
+async def evaluate(recipe: Recipe, *, model: str | None, stage: str | None) -> dict[str, Metrics]:
+    """Metrics by evaluation name, of every stage's evaluations or of one stage's; a name is measured once.
+
+    `model` is a model folder; None takes the recipe's `model.path`. Raises ConfigError when there is no model to
+    measure or no evaluation to do.
+    """
+    folder = model or recipe.model.path
+    if folder is None:
+        raise ConfigError("there is no model to evaluate: the recipe makes one from scratch; give --model FOLDER")
+    stages = [each for each in chosen_stages(recipe, stage) if each.evaluations]
+    if not stages:
+        raise ConfigError("there is nothing to evaluate: no stage of the recipe has evaluations")
+    run_id = f"eval-{os.getpid()}"
+    cluster: Cluster = CLUSTERS.load(recipe.cluster.type)(recipe.cluster, run_id=run_id)
+    try:
+        await cluster.start()
+        async with cluster.watched():
+            return await _measured(recipe, stages, checked_model_folder(folder), cluster, run_id)
+    finally:
+        await cluster.close()
+        sweep_shared_memory(run_id)
+
+
+async def _measured(
+    recipe: Recipe, stages: Sequence[StageConfig], model: str, cluster: Cluster, run_id: str
+) -> dict[str, Metrics]:
+    generators = await cluster.generators(generator_specs(recipe, model, run_id))
+    measured: dict[str, Metrics] = {}
+    for stage in stages:
+        rewards = rewards_of(recipe, stage)
+        if rewards is None:
+            raise ConfigError(f"stage '{stage.name}' cannot be evaluated: the recipe names no scorer; add rewards")
+        router, collector = await collector_of(cluster, stage, rewards, generators, model)
+        for config in (each for each in stage.evaluations if each.name not in measured):
+            seed = derive_seed(recipe.seed, stage.name)
+            evaluation = await Evaluator(config, sources_of(config.data), collector, seed).evaluate(0)
+            measured[config.name] = evaluation.metrics
+        await cluster.release(collector, router)
+    return measured

@@ -1,0 +1,71 @@
+"""From the recipe's words to the parts a stage or an evaluation works with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from rlforge.cluster.placement import Cluster
+from rlforge.cluster.specs import GeneratorSpec, RouterSpec, WorkerSpec
+from rlforge.config import PartConfig, build, config_class
+from rlforge.data.config import SourceConfig
+from rlforge.data.mixture import Mixture
+from rlforge.generators.config import GeneratorConfig
+from rlforge.interfaces import Generator, RewardRouter, Source
+from rlforge.loops.collect import Collector
+from rlforge.loops.rl import RLConfig
+from rlforge.loops.stage import StageConfig
+from rlforge.recipe import Recipe
+from rlforge.registry import ORCHESTRATORS, SOURCES
+from rlforge.rewards.router import Router
+from rlforge.seeds import derive_seed
+
+ORCHESTRATOR_OF_EVALUATIONS = config_class(ORCHESTRATORS, "single_turn").parse({"type": "single_turn"})
+"""A stage that plays no rollouts of its own is evaluated in single turns."""
+
+
+def sources_of(configs: Sequence[PartConfig]) -> list[Source]:
+    """Sources in order; a loaded recipe has absolute paths, so that none depends on where we are."""
+    return [build(SOURCES, config, base=Path.cwd()) for config in configs]
+
+
+def mixture_of(config: StageConfig, seed: int) -> Mixture:
+    """The weighted, shuffled stream that a stage draws from."""
+    weights = [source.weight for source in cast(list[SourceConfig], config.data)]
+    return Mixture(sources_of(config.data), weights, derive_seed(seed, config.name, "data"))
+
+
+def every_source(stages: Sequence[StageConfig]) -> list[Source]:
+    """All that the stages learn from or are measured on."""
+    evaluated = [data for stage in stages for evaluation in stage.evaluations for data in evaluation.data]
+    return sources_of([*(data for stage in stages for data in stage.data), *evaluated])
+
+
+def generator_specs(recipe: Recipe, model: str, run_id: str) -> dict[str, list[GeneratorSpec]]:
+    """The recipe's generators by name, a spec for each replica."""
+    seed = derive_seed(recipe.seed, "generators")
+    return {
+        name: [GeneratorSpec(config=config, model=model, seed=seed, run_id=run_id) for _ in range(config.replicas)]
+        for name, config in cast(Mapping[str, GeneratorConfig], recipe.generators).items()
+    }
+
+
+def rewards_of(recipe: Recipe, stage: StageConfig) -> Router.Config | None:
+    """The stage's own scorers, else the recipe's."""
+    own = stage.rewards if isinstance(stage, RLConfig) else None
+    return own or recipe.rewards
+
+
+async def collector_of(
+    cluster: Cluster,
+    stage: StageConfig,
+    rewards: Router.Config,
+    generators: Mapping[str, Generator],
+    model: str,
+) -> tuple[RewardRouter, Collector]:
+    """A started router and the workers that play and score the stage's rollouts."""
+    router = await cluster.router(RouterSpec(config=rewards))
+    orchestrator = stage.orchestrator if isinstance(stage, RLConfig) else ORCHESTRATOR_OF_EVALUATIONS
+    worker = WorkerSpec(orchestrator=orchestrator, model=model)
+    return router, await cluster.collector(worker, generators, router)
