@@ -131,14 +131,15 @@ def sources_can_be_read(case: Case) -> Iterator[Finding]:
 
 
 def sources_hold_what_the_stage_learns_from(case: Case) -> Iterator[Finding]:
-    """rl and evaluations want tasks, sft conversations, pretrain documents."""
-    wanted = {"rl": "tasks", "sft": "conversations", "pretrain": "documents"}
+    """rl and evaluations want tasks; sft conversations, or tasks whose answers it imitates; pretrain documents."""
+    wanted = {"rl": ("tasks",), "sft": ("conversations", "tasks"), "pretrain": ("documents",)}
     for used in case.sources:
         kind = getattr(used.source, "kind", None)
-        needed = "tasks" if used.evaluation else wanted.get(used.stage.type)
-        if kind and needed and kind != needed:
+        needed = ("tasks",) if used.evaluation else wanted.get(used.stage.type)
+        if kind and needed and kind not in needed:
             what = "an evaluation" if used.evaluation else f"a stage of type {used.stage.type}"
-            yield Finding(severity="error", key=used.key, message=f"the source gives {kind}, but {what} needs {needed}")
+            message = f"the source gives {kind}, but {what} needs {' or '.join(needed)}"
+            yield Finding(severity="error", key=used.key, message=message)
 
 
 def held_out_is_held_out(case: Case) -> Iterator[Finding]:
