@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import psutil
@@ -71,6 +72,27 @@ def sweep_shared_memory(run_id: str) -> list[str]:
         path.unlink(missing_ok=True)
         swept.append(path.name)
     return swept
+
+
+def mapped_segments(processes: Iterable[psutil.Process]) -> set[str]:
+    """Names in `/dev/shm` that processes have mapped, a run's own excepted; empty where there is no `/proc`."""
+    names: set[str] = set()
+    for process in processes:
+        try:
+            lines = Path(f"/proc/{process.pid}/maps").read_text().splitlines()
+        except OSError:
+            continue
+        names |= {line.rpartition("/")[2] for line in lines if "/dev/shm/" in line and not line.endswith("(deleted)")}
+    return {name for name in names if not name.startswith("rlforge-")}
+
+
+def remove_segments(names: Iterable[str]) -> None:
+    """Remove segments that ended processes of ours left behind, and tell the resource tracker so."""
+    for name in names:
+        path = shared_memory_folder() / name
+        if path.exists():
+            path.unlink(missing_ok=True)
+            resource_tracker.unregister(f"/{name}", "shared_memory")
 
 
 def _watch(owner: int) -> None:

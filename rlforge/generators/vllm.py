@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -94,18 +92,6 @@ class VLLMGenerator:
                 raise GenerationError(f"vLLM aborted {waiting_for}")
         self._counters.finished(len(request.prompt_ids), completion, prefix_hits)
         return completion
-
-    async def generate_many(self, requests: Sequence[GenerateRequest]) -> AsyncIterator[list[tuple[int, Completion]]]:
-        """Completions of many requests as (index, completion), in lists of those that became ready together."""
-        pending = {asyncio.ensure_future(self.generate(request)): index for index, request in enumerate(requests)}
-        try:
-            while pending:
-                done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                yield [(pending.pop(task), task.result()) for task in done]
-        finally:
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
 
     async def load(self, manifest: Manifest) -> LoadReport:
         """Pause, read, prove, swap, resume. On a mismatch the old weights stay, and nothing more is answered."""

@@ -29,7 +29,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from rlforge.deadlines import deadline
 from rlforge.errors import ActorDied, DeadlineExceeded, GenerationError, SetupError, WeightSyncError
-from rlforge.processes import OWNER_VARIABLE, descendants, end_processes
+from rlforge.processes import OWNER_VARIABLE, descendants, end_processes, mapped_segments, remove_segments
 from rlforge.types import Completion, FinishReason, GenerateRequest, LoadReport, Manifest, Sampling
 from rlforge.weights.vllm_plugin import BACKEND
 
@@ -130,6 +130,7 @@ class Engine:
         llm, self._llm = self._llm, None
         if llm is None:
             return
+        segments = mapped_segments(self._processes)
         try:
             async with deadline(self._config.close_deadline_s, "vLLM to end"):
                 if self._running:
@@ -140,6 +141,7 @@ class Engine:
         except (DeadlineExceeded, EngineDeadError):
             pass  # whatever is left is ended below, by force
         await asyncio.to_thread(end_processes, self._processes)
+        remove_segments(segments)
 
     def _open(self) -> AsyncLLM:
         with _starting, _environment(self._spawn_variables()):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import psutil
 import pytest
 import pytest_asyncio
 import torch
 
 from rlforge.errors import WeightSyncError
 from rlforge.generators.vllm import VLLMGenerator
-from rlforge.processes import shared_memory_folder
+from rlforge.processes import mapped_segments, shared_memory_folder
 from rlforge.types import Completion, GenerateRequest, Sampling
 from rlforge.weights.shared_memory import SharedMemoryChannel
 
@@ -35,9 +37,15 @@ async def served(request: pytest.FixtureRequest, tiny_model: Callable[..., str])
     channel = SharedMemoryChannel(run_id="test-vllm")
     await generator.start()
     yield generator, channel, AutoModelForCausalLM.from_pretrained(folder, dtype="float32").eval()
+    family = psutil.Process().children(recursive=True)
+    segments = mapped_segments(family)
+    assert segments or not sys.platform.startswith("linux")
     await generator.close()
     channel.close()
     assert not list(shared_memory_folder().glob("rlforge-test-vllm-*"))
+    assert not {path.name for path in shared_memory_folder().iterdir()} & segments
+    left = [" ".join(process.cmdline()) for process in family if process.is_running()]
+    assert [line for line in left if "resource_tracker" not in line] == []
 
 
 def change(model: Any, seed: int) -> None:
@@ -112,16 +120,6 @@ async def test_a_seeded_burst_beyond_the_token_budget_changes_nothing(served: An
     burst = await asyncio.gather(*(generator.generate(request(k, prompt)) for k, prompt in enumerate(prompts)))
     for k in (0, 11, 23):
         assert (await generator.generate(request(k, prompts[k]))).token_ids == burst[k].token_ids
-
-
-async def test_many_at_once_equal_one_by_one(served: Any) -> None:
-    generator, *_ = served
-    requests = [request(seed) for seed in range(12)]
-    many: dict[int, Completion] = {}
-    async for ready in generator.generate_many(requests):
-        many.update(ready)
-    for index, one in enumerate(requests):
-        assert many[index].token_ids == (await generator.generate(one)).token_ids
 
 
 async def test_stop_strings_end_a_completion(served: Any) -> None:
