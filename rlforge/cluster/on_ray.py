@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import tempfile
+import signal
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from collections.abc import Generator as SyncGenerator
 from contextlib import asynccontextmanager, contextmanager
@@ -17,6 +18,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from rlforge.cluster.coalesce import Coalescer, as_they_finish, in_batches
 from rlforge.cluster.config import ClusterConfig
+from rlforge.cluster.ray_folder import make_ray_folder
 from rlforge.cluster.specs import GeneratorSpec, LearnerSpec, RouterSpec, WorkerSpec
 from rlforge.deadlines import deadline
 from rlforge.errors import ActorDied, RlforgeError, SetupError
@@ -237,6 +239,7 @@ class OnRay:
         """Attach to the cluster named by the recipe, or start a private one on loopback."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         await asyncio.to_thread(self._attach if self._config.address else self._start_private)
+        _take_signals_back()
 
     def _attach(self) -> None:
         try:
@@ -248,7 +251,7 @@ class OnRay:
             ) from error
 
     def _start_private(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="rlforge-ray-"))
+        self._folder = make_ray_folder()
         ray.init(
             address="local",
             namespace=self._run_id,
@@ -374,6 +377,16 @@ class OnRay:
         said = [line for log in sorted(logs) for line in log.read_text(errors="replace").splitlines() if line.strip()]
         said = [line for line in said if not line.startswith((":job_id:", ":actor_name:"))]
         return f"last words of {name}:\n" + "\n".join(said[-lines:]) if said else f"{name} left no last words"
+
+
+def _take_signals_back() -> None:
+    """Ray's C++ half puts a handler of its own under Python's, which would end us at SIGTERM without any clean-up."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # an embedding program keeps its signals to itself
+    heard = signal.getsignal(signal.SIGTERM)
+    if heard is not None:
+        signal.signal(signal.SIGTERM, heard)
+        signal.siginterrupt(signal.SIGTERM, False)
 
 
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}

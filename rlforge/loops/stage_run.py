@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Generator as SyncGenerator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rlforge.data.ledger import Ledger
@@ -89,9 +90,15 @@ class StageRun:
         if self.complete:
             self.parts.folder.checkpoints.mark(self.config.name, "final", self._done)
 
-    def lap(self, name: str) -> AbstractContextManager[None]:
-        """Time a part of the step as `time/<name>_s`."""
-        return self._watch.lap(name)
+    @contextmanager
+    def lap(self, name: str) -> SyncGenerator[None]:
+        """Time a part of the step as `time/<name>_s`, and let the run folder say that this is what goes on."""
+        self._begin(name, self._done + 1)
+        with self._watch.lap(name):
+            yield
+
+    def _begin(self, name: str, step: int) -> None:
+        self.parts.folder.activity.begin(self.config.name, step, name)
 
     async def keep_rollouts(self, step: int, groups: Sequence[Group]) -> None:
         """Write the step's rollouts beside whatever else is going on."""
@@ -149,6 +156,7 @@ class StageRun:
         if not due:
             return
         await self.publish()
+        self._begin("evaluate", self._done)
         for evaluator in due:
             self._note(await evaluator.evaluate(self.version))
         self._apply_stop_rule(due)
@@ -168,6 +176,7 @@ class StageRun:
 
     async def _checkpoint(self) -> None:
         folder, stage = self.parts.folder, self.config.name
+        self._begin("checkpoint", self._done)
         score = self._score()
         best = score is not None and (self._best is None or score > self._best)
         self._best = score if best else self._best

@@ -15,6 +15,7 @@ from typing import Any
 
 from rlforge.errors import RunError
 from rlforge.runlog import schema
+from rlforge.runlog.activity import ActivityFile
 from rlforge.runlog.atomic import sweep, write_text
 from rlforge.runlog.checkpoints import Checkpoint, Checkpoints
 from rlforge.runlog.evaluations import TaskResult, read_results, write_results
@@ -43,6 +44,7 @@ class RunFolder:
         self.metrics = MetricsLog(self.path / "metrics.jsonl")
         self.events = EventLog(self.path / "events.jsonl")
         self.checkpoints = Checkpoints(self.path / "checkpoints")
+        self.activity = ActivityFile(self.path / "activity.json")
         self._lock: int | None = None
 
     @classmethod
@@ -88,6 +90,7 @@ class RunFolder:
 
     def close(self) -> None:
         """Let another process write to the run. May be called twice."""
+        self.activity.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
