@@ -17,10 +17,12 @@ from transformers import (
     PreTrainedModel,
     Qwen3Config,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from rlforge.errors import LearnerError
 from rlforge.learner.attention import ATTENTION, packed_attention
 from rlforge.learner.config import ModelInitConfig
+from rlforge.learner.norms import quicken_norms
 
 AttentionInterface.register(ATTENTION, packed_attention)
 
@@ -84,6 +86,7 @@ def tiny_like(source: str, *, folder: str, seed: int) -> None:
 
 def load_model(source: str, device: torch.device) -> PreTrainedModel:
     """A model for training: float32 weights, attention of packs. Raises LearnerError for models we would mis-score."""
+    disable_progress_bar()  # a bar a shard, written across the run's own progress
     model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation=ATTENTION)
     for name in _LOGIT_CHANGES:
         value = getattr(model.config, name, None)
@@ -92,6 +95,8 @@ def load_model(source: str, device: torch.device) -> PreTrainedModel:
     if "sliding_attention" in (getattr(model.config, "layer_types", None) or ()):
         raise LearnerError(f"model '{source}' has sliding-window layers, which packed attention does not apply")
     model.to(device)  # pyright: ignore[reportArgumentType]  # the stub's first parameter is the model itself
+    if device.type == "cpu":
+        quicken_norms(model)
     return model
 
 
@@ -110,6 +115,7 @@ def copy_tokenizer(source: str, folder: str) -> None:
 
 def save_model(model: PreTrainedModel, folder: str) -> None:
     """Write weights and configuration in Hugging Face layout."""
+    disable_progress_bar()
     model.save_pretrained(folder)
 
 
