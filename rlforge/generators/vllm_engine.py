@@ -28,7 +28,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from rlforge.deadlines import deadline
-from rlforge.errors import ActorDied, DeadlineExceeded, GenerationError, SetupError, WeightSyncError
+from rlforge.errors import ActorDied, DeadlineExceeded, SetupError, WeightSyncError
 from rlforge.processes import OWNER_VARIABLE, descendants, end_processes, mapped_segments, remove_segments
 from rlforge.types import Completion, FinishReason, GenerateRequest, LoadReport, Manifest, Sampling
 from rlforge.weights.vllm_plugin import BACKEND
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from rlforge.generators.vllm import VLLMGenerator
 
 _GIB = 2**30
+# vLLM would put the computation on CPU into one more process, to set its threads there, and that one spins on shared
+# memory for a second after each step: a whole core that the learner wants. Ours inherits its threads instead.
+_ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+
 _starting = threading.Lock()  # the environment of a start belongs to the whole process
 
 
@@ -164,6 +168,7 @@ class Engine:
             kv_cache_memory_bytes=int(kv_cache_gb * _GIB) if kv_cache_gb else None,
             gpu_memory_utilization=config.gpu_memory_utilization,
             tensor_parallel_size=config.tensor_parallel,
+            distributed_executor_backend=_ONE_PROCESS if on_cpu and config.tensor_parallel == 1 else None,
             enforce_eager=on_cpu if config.eager is None else config.eager,
             enable_prefix_caching=config.prefix_caching,
             logprobs_mode="processed_logprobs",
@@ -191,7 +196,7 @@ class Engine:
 
     def _open_llm(self) -> AsyncLLM:
         if self._llm is None:
-            raise GenerationError("the vLLM engine is not running")
+            raise ActorDied("the vLLM engine is not running")
         return self._llm
 
     async def _end(self, before: set[Any]) -> None:
@@ -240,7 +245,7 @@ def _completion(output: CompletionOutput) -> Completion | None:
     if output.finish_reason == "abort":
         return None
     if output.finish_reason not in ("stop", "length"):
-        raise GenerationError(f"vLLM ended a completion with '{output.finish_reason}'; its log is on standard error")
+        raise ActorDied(f"vLLM ended a completion with '{output.finish_reason}'; its log is on standard error")
     versions = [int(span.version) for span in output.weight_versions or () for _ in range(span.start, span.end)]
     logprobs: list[float] = list(getattr(output.logprobs, "logprobs", ()))
     return Completion(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -39,7 +38,6 @@ async def served(request: pytest.FixtureRequest, tiny_model: Callable[..., str])
     yield generator, channel, AutoModelForCausalLM.from_pretrained(folder, dtype="float32").eval()
     family = psutil.Process().children(recursive=True)
     segments = mapped_segments(family)
-    assert segments or not sys.platform.startswith("linux")
     await generator.close()
     channel.close()
     assert not list(shared_memory_folder().glob("rlforge-test-vllm-*"))
