@@ -6,6 +6,7 @@ The raw loop stands in `raw_round`. Both play in turn in this process, so that n
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import statistics
 import tempfile
@@ -19,9 +20,10 @@ from rlforge.bench.runner import BenchResult
 from rlforge.cluster.config import ClusterConfig
 from rlforge.cluster.on_ray import OnRay
 from rlforge.cluster.specs import GeneratorSpec, WorkerSpec
-from rlforge.generators.vllm import VLLMGenerator
+from rlforge.generators.vllm import VLLMGenerator, quiet_vllm
 from rlforge.loops.collect import Collector
 from rlforge.orchestrators.single_turn import SingleTurn
+from rlforge.processes import OWNER_VARIABLE
 from rlforge.tokens.renderer import ChatRenderer
 from rlforge.types import GroupRequest, Message, Reward, Rollout, Sampling, Task
 
@@ -120,6 +122,8 @@ async def _rate(play: Callable[[str], Awaitable[int]], name: str) -> float:
 
 def raw_engine(model: str) -> Any:
     """`AsyncLLM` as its own documentation starts it, with the settings that our generator uses."""
+    quiet_vllm("error")
+    os.environ[OWNER_VARIABLE] = str(os.getpid())
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -167,7 +171,9 @@ async def rollout_path(cluster: OnRay, model: str) -> Collector:
     """Generator and rollout worker in actors of their own, as in a run."""
     spec = GeneratorSpec(config=ENGINE, model=model, seed=0, run_id="bench-generate")
     generators = await cluster.generators({"policy": [spec]})
-    return await cluster.collector(WorkerSpec(orchestrator=SingleTurn.Config.parse({}), model=model), generators, Unjudged())
+    return await cluster.collector(
+        WorkerSpec(orchestrator=SingleTurn.Config.parse({}), model=model), generators, Unjudged()
+    )
 
 
 async def path_round(collector: Collector, tasks: list[Task], load: Load) -> int:

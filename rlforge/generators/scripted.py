@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from rlforge.deadlines import deadline
-from rlforge.errors import GenerationError
+from rlforge.errors import ActorDied
 from rlforge.generators.admission import Fence, admit
 from rlforge.generators.config import GeneratorConfig
 from rlforge.generators.counters import Counters
@@ -52,7 +52,7 @@ class ScriptedGenerator:
     async def generate(self, request: GenerateRequest) -> Completion:
         """A reply after `latency_s`. Raises GenerationError when the prompt does not fit."""
         if not self._open:
-            raise GenerationError("this scripted generator is not running: start() was not called, or close() was")
+            raise ActorDied("this scripted generator is not running: start() was not called, or close() was")
         admit(request, self._config.context or int(self._shape.get("max_position_embeddings", 4096)))
         with self._counters.request():
             async with deadline(self._config.generate_deadline_s, "a scripted completion"):

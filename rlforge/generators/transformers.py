@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from rlforge.deadlines import deadline
-from rlforge.errors import GenerationError, SetupError
+from rlforge.errors import ActorDied, ExtensionError, SetupError, attribute
 from rlforge.generators.admission import Fence, admit
 from rlforge.generators.config import GeneratorConfig
 from rlforge.generators.counters import Counters
@@ -132,7 +132,7 @@ class TransformersGenerator:
 
     def _ready(self) -> Model:
         if self._model is None:
-            raise GenerationError("this transformers generator is not running: start() was not called, or close() was")
+            raise ActorDied("this transformers generator is not running: start() was not called, or close() was")
         return self._model
 
 
@@ -143,4 +143,4 @@ def _fail(rows: list[Row], error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError):
             row.future.cancel()
         else:
-            row.future.set_exception(GenerationError(f"sampling with transformers: {type(error).__name__}: {error}"))
+            row.future.set_exception(ExtensionError(attribute(error, "transformers", "sampling")))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from rlforge.deadlines import deadline
-from rlforge.errors import ExtensionError, GenerationError, SetupError, WeightSyncError, boundary
+from rlforge.errors import ActorDied, ExtensionError, SetupError, WeightSyncError, boundary
 from rlforge.generators.admission import Fence, admit
 from rlforge.generators.config import GeneratorConfig
 from rlforge.generators.counters import Counters
@@ -66,7 +66,7 @@ class VLLMGenerator:
             raise SetupError(
                 f"starting vLLM on '{self._model}': no config.json there; a model is a Hugging Face folder"
             )
-        _quiet(self._config.engine_log)
+        quiet_vllm(self._config.engine_log)
         try:
             from rlforge.generators.vllm_engine import Engine
         except ImportError as error:
@@ -89,7 +89,7 @@ class VLLMGenerator:
                 completion, prefix_hits = await engine.complete(request, self._fence.version)
             if completion is None:  # the engine gave up our request: only a failed load does that
                 self._fence.check()
-                raise GenerationError(f"vLLM aborted {waiting_for}")
+                raise ActorDied(f"vLLM aborted {waiting_for}: the generator was closed")
         self._counters.finished(len(request.prompt_ids), completion, prefix_hits)
         return completion
 
@@ -126,11 +126,11 @@ class VLLMGenerator:
 
     def _ready(self) -> Engine:
         if self._engine is None:
-            raise GenerationError("this vLLM generator is not running: start() was not called, or close() was")
+            raise ActorDied("this vLLM generator is not running: start() was not called, or close() was")
         return self._engine
 
 
-def _quiet(engine_log: str) -> None:
+def quiet_vllm(engine_log: str) -> None:
     """vLLM reads these while it is imported; what the user set stays."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", engine_log.upper())
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from rlforge.config import build, config_class
-from rlforge.errors import GenerationError, WeightSyncError
+from rlforge.errors import ActorDied, GenerationError, WeightSyncError
 from rlforge.interfaces import Generator
 from rlforge.registry import GENERATORS
 from rlforge.types import FinishReason, GenerateRequest, Sampling
@@ -35,7 +35,7 @@ async def generator(request: pytest.FixtureRequest, tiny_model: Callable[..., st
     yield part
     await part.close()
     await part.close()
-    with pytest.raises(GenerationError, match="not running"):
+    with pytest.raises(ActorDied, match="not running"):
         await part.generate(GenerateRequest(prompt_ids=PROMPT, sampling=Sampling(), seed=0))
 
 
@@ -86,7 +86,8 @@ async def test_a_prompt_that_does_not_fit_is_refused_with_its_length(generator: 
 
 async def test_cancelling_frees_the_request(generator: Generator) -> None:
     task = asyncio.ensure_future(generator.generate(request(3, max_new_tokens=100)))
-    await asyncio.sleep(0.005)
+    while not (await generator.metrics())["generator/running"]:
+        await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
