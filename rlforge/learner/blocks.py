@@ -20,7 +20,7 @@ Ints: TypeAlias = NDArray[np.int64]
 
 SMALL_BLOCK: Final = 128
 """Completions of a group share a block up to this many keys; beyond it masked-out products outweigh fewer calls."""
-ALLOWED_WASTE: Final = 32_768
+ALLOWED_WASTE: Final = 16_384
 """Query-key products a bucket may spend on padding before a bucket of its own is cheaper."""
 
 

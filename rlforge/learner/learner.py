@@ -89,7 +89,7 @@ class TorchLearner:
 
     async def close(self) -> None:
         """Free model and thread, and what the last publish holds."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        await asyncio.to_thread(self._thread.shutdown, wait=True, cancel_futures=True)
         self._models.clear()
         if self._channel is not None:
             self._channel.close()
@@ -163,6 +163,7 @@ class TorchLearner:
 
     def _step(self, batch: Batch) -> Metrics:
         started = time.perf_counter()
+        self._model("policy")  # says so when there is none yet
         tokens = Tokens(batch.trajectories)
         loss = StepLoss(batch, tokens, self._device)
         packs = pack(tokens, self._config.micro_batch_tokens)

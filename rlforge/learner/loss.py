@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -225,6 +226,7 @@ def _per_token(tokens: Tokens, name: str) -> Floats:
 def _with_options(function: Any, options: Mapping[str, float], name: str, *inputs: object) -> Any:
     """Call with a recipe's options; a wrong option is a configuration error, not a traceback."""
     try:
-        return function(*inputs, **options)
+        signature(function).bind(*inputs, **options)
     except TypeError as error:
         raise ConfigError(f"'{name}' does not accept options {dict(options)}: {error}") from error
+    return function(*inputs, **options)

@@ -34,8 +34,8 @@ class _RMSNorm(torch.autograd.Function):
 
 
 def rms_norm(weight: Tensor, eps: float, x: Tensor) -> Tensor:
-    """`weight` [D] times `x` [..., D] over its root mean square; differentiable in both."""
-    return cast(Any, _RMSNorm).apply(x, weight, eps)
+    """`weight` [D] times `x` [..., D] over its root mean square, in float32; differentiable in both."""
+    return cast(Any, _RMSNorm).apply(x.float(), weight, eps)
 
 
 def quicken_norms(model: nn.Module) -> int:

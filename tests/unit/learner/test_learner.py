@@ -235,3 +235,21 @@ async def test_gradient_checkpointing_changes_nothing_but_memory(model: str) -> 
     assert other["learner/grad_norm"] == pytest.approx(one["learner/grad_norm"], rel=1e-5)
     await plain.close()
     await saving.close()
+
+
+async def test_bfloat16_gives_nearly_the_same_gradient_norm(model: str) -> None:
+    exact = await started(model)
+    rough = await started(model, LearnerConfig(device="cpu", lr=1e-3, dtype="bfloat16"))
+    imitate = Batch(trajectories=tuple(groups()), objectives={"policy": Objective(loss="cross_entropy")})
+    one, other = await exact.step(imitate), await rough.step(imitate)
+    assert other["learner/loss"] == pytest.approx(one["learner/loss"], rel=0.05)
+    assert other["learner/grad_norm"] == pytest.approx(one["learner/grad_norm"], rel=0.1)
+    await exact.close()
+    await rough.close()
+
+
+async def test_work_before_start_says_what_to_do(model: str) -> None:
+    learner = TorchLearner(LearnerConfig(device="cpu"), model=model, seed=0, channel=None, total_steps=1)
+    with pytest.raises(LearnerError, match=r"await start\(\) first"):
+        await learner.step(mixed_batch())
+    await learner.close()
