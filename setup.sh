@@ -3,14 +3,15 @@
 # Every refusal is one sentence.
 set -eu
 cd "$(dirname "$0")"
-PYTHON=${PYTHON:-python3.11}
+ASKED=${PYTHON:-python3.11}
 EXTRA=${EXTRA:-cpu}
 TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
 
 refuse() { echo "setup: $*" >&2; exit 1; }
 
-command -v "$PYTHON" >/dev/null 2>&1 || PYTHON=python3
-command -v "$PYTHON" >/dev/null 2>&1 || refuse "no Python found; install Python 3.11 and say PYTHON=/path/to/python3.11 make setup."
+PYTHON=$ASKED
+if [ "$ASKED" = python3.11 ] && ! command -v python3.11 >/dev/null 2>&1; then PYTHON=python3; fi
+command -v "$PYTHON" >/dev/null 2>&1 || refuse "there is no '$ASKED'; install Python 3.11 or say PYTHON=/path/to/python3.11 make setup."
 "$PYTHON" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' ||
   refuse "$("$PYTHON" --version 2>&1) cannot run rlforge, which needs Python 3.11 to 3.13; say PYTHON=/path/to/python3.11 make setup."
 case "$EXTRA" in cpu | gpu) ;; *) refuse "EXTRA=$EXTRA is not known; say EXTRA=cpu or EXTRA=gpu." ;; esac

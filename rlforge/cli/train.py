@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rlforge.cli.output import AsJson, Overrides, RunsFolder, messages, print_json
-from rlforge.errors import ConfigError, RlforgeError
+from rlforge.cli.output import AsJson, Overrides, messages, print_json
+from rlforge.errors import ConfigError, RlforgeError, RunError
 
 if TYPE_CHECKING:
     from rlforge.cli.watch import Display, Lines
@@ -32,7 +32,9 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="A tiny random model of the same architecture, two real steps a stage.")
     ] = False,
-    runs_dir: RunsFolder = "runs",
+    runs_dir: Annotated[
+        str | None, typer.Option("--runs-dir", help="Folder of the run folders; else the recipe's, else ./runs.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a recipe, or go on with a run that was stopped."""
@@ -41,7 +43,11 @@ def train(
 
     if (recipe is None) == (resume is None):
         raise ConfigError("name a recipe to run, or a run to go on with (--resume RUN), exactly one of them")
-    folder, plan = _resumed(resume, runs_dir, overrides) if resume else _created(recipe, overrides, dry_run)
+    if resume:
+        folder, plan = _resumed(resume, runs_dir or "runs", overrides)
+    else:
+        placed = [f"runs_dir={runs_dir}"] if runs_dir else []
+        folder, plan = _created(recipe, [*(overrides or ()), *placed], dry_run)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # theirs would write through ours
     progress = _progress(folder, as_json)
     try:
@@ -89,14 +95,14 @@ async def _trained(recipe: Recipe, folder: RunFolder, progress: Display | Lines,
     return await run_train(recipe, folder=folder, progress=progress, only_stage=stage)
 
 
-def _created(recipe: Path | None, overrides: list[str] | None, dry: bool) -> tuple[RunFolder, Recipe]:
+def _created(recipe: Path | None, overrides: list[str], dry: bool) -> tuple[RunFolder, Recipe]:
     from rlforge.recipe.check import check_document
     from rlforge.recipe.dry_run import dry_run
     from rlforge.recipe.load import read_document
     from rlforge.runlog.folder import RunFolder
 
     assert recipe is not None
-    document = read_document(recipe, overrides or ())
+    document = read_document(recipe, overrides)
     _refuse(check_document(document))
     plan = dry_run(document.recipe()) if dry else document.recipe()
     return RunFolder.create(_free_name(Path(plan.runs_dir), plan.name), plan.yaml()), plan
@@ -149,4 +155,14 @@ def _model(recipe: Path, model: str | None) -> str | None:
     if not (recipe / "run.json").is_file() or (model and (Path(model) / "config.json").is_file()):
         return model
     folder = RunFolder.open(recipe)
-    return str(folder.resolve(model or folder.checkpoints.stages()[-1]).path)
+    return str(folder.resolve(model or _last_trained(folder)).path)
+
+
+def _last_trained(folder: RunFolder) -> str:
+    """The last stage of a run's recipe that has a checkpoint."""
+    from rlforge.recipe.load import load_recipe
+
+    stages = [stage.name for stage in load_recipe(folder.recipe_path).stage_list if folder.latest(stage.name)]
+    if not stages:
+        raise RunError(f"{folder.path} has no checkpoint yet; name a model with --model FOLDER")
+    return stages[-1]

@@ -11,7 +11,7 @@ from rlforge.types import Group, Metrics, Rollout, StopReason
 
 
 def rollout_metrics(groups: Sequence[Group]) -> Metrics:
-    """Rewards per scorer, unscored share, lengths in tokens, endings and generation seconds of a step's rollouts."""
+    """Rewards per scorer, unscored share, lengths in tokens and endings of a step's rollouts."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     rewards = [r.reward.value for r in rollouts if r.reward is not None and r.reward.value is not None]
     metrics: Metrics = {

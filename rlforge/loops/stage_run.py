@@ -64,6 +64,9 @@ class StageRun:
         self._served: int | None = None
         self._before: Metrics = dict(resume.state["before"]) if resume else {}
         self._latest: Metrics = dict(resume.metrics) if resume else {}
+        self._measured: dict[str, int] = {}
+        """Step of each evaluation's newest metrics."""
+        self._generated: Metrics = {}
         self._best: float | None = resume.state["best"] if resume else None
         self.ledger = _ledger_of(resume) if resume else Ledger()
         """Which tasks of the stream the weights have learned from; saved with them."""
@@ -81,14 +84,19 @@ class StageRun:
             await self._evaluate(first=True)
             self._before = dict(self._latest)
         while not self._ended():
-            self._watch = Stopwatch()
+            self._watch.restart()
             yield self._done + 1
             if self._evaluation_due():
                 await self._evaluate()
             if self._checkpoint_due():
                 await self._checkpoint()
         if self.complete:
-            self.parts.folder.checkpoints.mark(self.config.name, "final", self._done)
+            await self._finish()
+
+    async def _finish(self) -> None:
+        if self._done == 0:  # good enough before the first step: the weights it starts from are its result
+            await self._checkpoint()
+        self.parts.folder.checkpoints.mark(self.config.name, "final", self._done)
 
     @contextmanager
     def lap(self, name: str) -> SyncGenerator[None]:
@@ -113,6 +121,17 @@ class StageRun:
         with self.lap("load"):
             await self.parts.policy.load(manifest)
         self._served = self.version
+
+    async def generator_metrics(self) -> Metrics:
+        """What the generators did since the last call: tokens a second while busy, and seconds without work."""
+        if self.parts.policy is None:
+            return {}
+        now = await self.parts.policy.metrics()
+        since = {key: value - self._generated.get(key, 0.0) for key, value in now.items()}
+        self._generated = now
+        busy_s = since.get("generator/busy_s", 0.0)
+        rate = since.get("generator/tokens", 0.0) / busy_s if busy_s > 0 else 0.0
+        return {"generator/tokens_per_s": rate, "generator/wait_s": since.get("generator/wait_s", 0.0)}
 
     def record(self, metrics: Metrics) -> None:
         """Count a step as done and write what it measured."""
@@ -156,10 +175,15 @@ class StageRun:
         if not due:
             return
         await self.publish()
-        self._begin("evaluate", self._done)
-        for evaluator in due:
-            self._note(await evaluator.evaluate(self.version))
+        await self._measure(due)
         self._apply_stop_rule(due)
+        if self._stopped_by:  # the last step after all: everything is measured after it
+            await self._measure([e for e in self.parts.evaluators if e not in due])
+
+    async def _measure(self, evaluators: Sequence[Evaluator]) -> None:
+        self._begin("evaluate", self._done)
+        for evaluator in evaluators:
+            self._note(await evaluator.evaluate(self.version))
 
     def _note(self, evaluation: Evaluation) -> None:
         folder, stage = self.parts.folder, self.config.name
@@ -167,6 +191,7 @@ class StageRun:
         folder.write_evaluation(stage, self._done, evaluation.name, evaluation.results)
         self.parts.progress.evaluation(stage, self._done, evaluation.name, evaluation.metrics)
         self._latest.update(evaluation.metrics)
+        self._measured[evaluation.name] = self._done
 
     def _apply_stop_rule(self, due: Sequence[Evaluator]) -> None:
         rule = self.config.stop_when
@@ -193,9 +218,9 @@ class StageRun:
         folder.checkpoints.prune(stage, self.config.keep_last)
 
     def _score(self) -> float | None:
-        """What `best` goes by: the accuracy of the first evaluation."""
-        names = [e.config.name for e in self.parts.evaluators]
-        return self._latest.get(f"eval/{names[0]}/accuracy") if names else None
+        """What `best` goes by: the accuracy of the first evaluation, if it is of these very weights."""
+        name = next((e.config.name for e in self.parts.evaluators), None)
+        return self._latest.get(f"eval/{name}/accuracy") if self._measured.get(name or "") == self._done else None
 
     def _phase(self) -> str:
         if self._stopped_by or self._done >= self.config.steps:

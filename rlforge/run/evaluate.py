@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from rlforge.cluster.placement import Cluster
+from rlforge.cluster.specs import RouterSpec
 from rlforge.errors import ConfigError
 from rlforge.loops.evaluate import Evaluator
 from rlforge.loops.stage import StageConfig
@@ -51,7 +52,8 @@ async def _measured(
         rewards = rewards_of(recipe, stage)
         if rewards is None:
             raise ConfigError(f"stage '{stage.name}' cannot be evaluated: the recipe names no scorer; add rewards")
-        router, collector = await collector_of(cluster, stage, rewards, generators, model)
+        router = await cluster.router(RouterSpec(config=rewards))
+        collector = await collector_of(cluster, stage, generators, router, model)
         for config in (each for each in stage.evaluations if each.name not in measured):
             seed = derive_seed(recipe.seed, stage.name)
             evaluation = await Evaluator(config, sources_of(config.data), collector, seed).evaluate(0)

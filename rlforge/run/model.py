@@ -39,12 +39,29 @@ def prepare_model(config: ModelConfig, sources: Sequence[Source], folder: Path, 
 
 
 def checked_model_folder(path: str) -> str:
-    """`path`, if it is a model folder or may be the name of a model on a hub. Raises ConfigError otherwise."""
-    if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
-        raise ConfigError(f"model folder '{path}' has no config.json; give a folder in Hugging Face layout")
-    if not Path(path).exists() and (path.startswith((".", "/")) or path.count("/") != 1):
-        raise ConfigError(f"model '{path}': there is no such folder, and it is no hub name of the form owner/model")
-    return path
+    """The folder behind `path`: the path itself, or what a hub has under that name, fetched once and kept.
+
+    Raises ConfigError when there is no such folder or hub model, or when it is no model.
+    """
+    folder = Path(path) if Path(path).is_dir() else _fetched(path)
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"model folder '{folder}' has no config.json; give a folder in Hugging Face layout")
+    return str(folder)
+
+
+def _fetched(name: str) -> Path:
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise ConfigError(f"model '{name}': there is no such folder, and it is no hub name of the form owner/model")
+    from huggingface_hub import snapshot_download  # comes with transformers, which the light core lacks
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ConfigError(
+            f"model '{name}' is no folder here and could not be fetched from the hub: {type(error).__name__}; "
+            "give model.path a folder, or see whether this machine may reach the hub"
+        ) from error
 
 
 def _initialize(config: ModelConfig, sources: Sequence[Source], folder: Path, seed: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from rlforge.cluster.placement import Cluster
-from rlforge.cluster.specs import GeneratorSpec, RouterSpec, WorkerSpec
+from rlforge.cluster.specs import GeneratorSpec, WorkerSpec
 from rlforge.config import PartConfig, build, config_class
 from rlforge.data.config import SourceConfig
 from rlforge.data.mixture import Mixture
@@ -30,10 +30,10 @@ def sources_of(configs: Sequence[PartConfig]) -> list[Source]:
     return [build(SOURCES, config, base=Path.cwd()) for config in configs]
 
 
-def mixture_of(config: StageConfig, seed: int) -> Mixture:
-    """The weighted, shuffled stream that a stage draws from."""
+def mixture_of(config: StageConfig, sources: Sequence[Source], seed: int) -> Mixture:
+    """The weighted, shuffled stream that a stage draws from its sources."""
     weights = [source.weight for source in cast(list[SourceConfig], config.data)]
-    return Mixture(sources_of(config.data), weights, derive_seed(seed, config.name, "data"))
+    return Mixture(sources, weights, derive_seed(seed, config.name, "data"))
 
 
 def every_source(stages: Sequence[StageConfig]) -> list[Source]:
@@ -58,14 +58,8 @@ def rewards_of(recipe: Recipe, stage: StageConfig) -> Router.Config | None:
 
 
 async def collector_of(
-    cluster: Cluster,
-    stage: StageConfig,
-    rewards: Router.Config,
-    generators: Mapping[str, Generator],
-    model: str,
-) -> tuple[RewardRouter, Collector]:
-    """A started router and the workers that play and score the stage's rollouts."""
-    router = await cluster.router(RouterSpec(config=rewards))
+    cluster: Cluster, stage: StageConfig, generators: Mapping[str, Generator], router: RewardRouter, model: str
+) -> Collector:
+    """The workers that play and score the stage's rollouts."""
     orchestrator = stage.orchestrator if isinstance(stage, RLConfig) else ORCHESTRATOR_OF_EVALUATIONS
-    worker = WorkerSpec(orchestrator=orchestrator, model=model)
-    return router, await cluster.collector(worker, generators, router)
+    return await cluster.collector(WorkerSpec(orchestrator=orchestrator, model=model), generators, router)

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlforge.cluster.placement import Cluster
-from rlforge.cluster.specs import LearnerSpec
-from rlforge.interfaces import Generator
+from rlforge.cluster.specs import LearnerSpec, RouterSpec
+from rlforge.interfaces import Generator, RewardRouter, Source
 from rlforge.loops.evaluate import Evaluator
 from rlforge.loops.rl import RLConfig, run_rl
 from rlforge.loops.sft import SFTConfig, run_sft
@@ -19,6 +19,7 @@ from rlforge.loops.stage_run import StageParts, StageRun
 from rlforge.processes import sweep_shared_memory
 from rlforge.recipe import Recipe
 from rlforge.registry import CLUSTERS
+from rlforge.rewards.router import Router
 from rlforge.run.interrupt import Interrupt
 from rlforge.run.model import checked_model_folder, prepare_model
 from rlforge.run.parts import collector_of, every_source, generator_specs, mixture_of, rewards_of, sources_of
@@ -37,11 +38,12 @@ async def train(recipe: Recipe, *, folder: RunFolder, progress: Progress, only_s
     progress.plan(recipe)
     with interrupt.listening():
         run = Run(recipe, folder, progress, interrupt)
+        stages = chosen_stages(recipe, only_stage)
         try:
-            results = await run.stages(chosen_stages(recipe, only_stage))
+            results = await run.stages(stages)
         finally:
             await run.close()
-    interrupted = interrupt.asked and len(results) < len(recipe.stages)
+    interrupted = interrupt.asked and not all(folder.checkpoints.marked(stage.name, "final") for stage in stages)
     result = RunResult(
         run=str(folder.path), stages=tuple(results), seconds=time.monotonic() - began, interrupted=interrupted
     )
@@ -65,7 +67,7 @@ class Run:
 
     async def stages(self, stages: Sequence[StageConfig]) -> list[StageResult]:
         """Run stages in order; those that are complete already are only reported."""
-        model = self._prepared_model(stages)
+        model = self._prepared_model()
         if all(self._final(stage) for stage in stages):
             return [self._reported(stage) for stage in stages]
         await self._cluster.start()
@@ -96,7 +98,9 @@ class Run:
         if resume:
             await parts.learner.restore(str(resume.path))
         run = StageRun(config, parts, resume)
-        await _LOOPS[type(config)](config, run, mixture_of(config, self._recipe.seed))
+        sources = sources_of(config.data)
+        self._tell_skipped(config, sources)
+        await _LOOPS[type(config)](config, run, mixture_of(config, sources, self._recipe.seed))
         await self._cluster.release(*(part for part in (parts.collector, parts.router, parts.learner) if part))
         self._first_version = run.version + 1
         return run.result(time.monotonic() - began)
@@ -111,13 +115,10 @@ class Run:
             total_steps=config.steps,
         )
         seed = derive_seed(self._recipe.seed, config.name)
-        generators, learner = await asyncio.gather(
-            self._started_generators(config, model), self._cluster.learner(learner_spec)
+        generators, learner, router = await asyncio.gather(
+            self._started_generators(config, model), self._cluster.learner(learner_spec), self._started_router(config)
         )
-        rewards = rewards_of(self._recipe, config)
-        router = collector = None
-        if generators and rewards:
-            router, collector = await collector_of(self._cluster, config, rewards, generators, model)
+        collector = await collector_of(self._cluster, config, generators, router, model) if router else None
         return StageParts(
             learner=learner,
             policy=generators.get("policy"),
@@ -132,19 +133,31 @@ class Run:
             folder=self._folder,
             progress=self._progress,
             seed=seed,
-            max_unscored=rewards.max_unscored if rewards else 1.0,
+            max_unscored=_max_unscored(rewards_of(self._recipe, config)),
             first_version=self._first_version,
             interrupted=self._interrupt,
         )
 
+    async def _started_router(self, config: StageConfig) -> RewardRouter | None:
+        """The stage's router; None in a stage that plays no rollouts."""
+        rewards = rewards_of(self._recipe, config)
+        return await self._cluster.router(RouterSpec(config=rewards)) if rewards and _plays(config) else None
+
+    def _tell_skipped(self, config: StageConfig, sources: Sequence[Source]) -> None:
+        """Rows left out on the recipe's word are named in the run's events."""
+        for source in sources:
+            if skipped := list(getattr(source, "skipped", ())):
+                said = f"stage '{config.name}': source '{source.name}' left out {len(skipped)} bad rows"
+                self._folder.events.append("rows_skipped", said, rows=skipped)
+
     async def _started_generators(self, config: StageConfig, model: str) -> Mapping[str, Generator]:
         """The generators, started by the first stage that needs them; empty while none does."""
-        if self._generators is None and (config.type == "rl" or config.evaluations):
+        if self._generators is None and _plays(config):
             self._generators = await self._cluster.generators(generator_specs(self._recipe, model, self._run_id))
         return self._generators or {}
 
-    def _prepared_model(self, stages: Sequence[StageConfig]) -> str:
-        sources = every_source(stages) if self._recipe.model.init else []
+    def _prepared_model(self) -> str:
+        sources = every_source(self._recipe.stage_list) if self._recipe.model.init else []
         return prepare_model(self._recipe.model, sources, self._folder.path / "model", self._recipe.seed)
 
     def _start_of(self, config: StageConfig, model: str) -> str:
@@ -181,3 +194,12 @@ class Run:
 
 
 _LOOPS: dict[type, Any] = {RLConfig: run_rl, SFTConfig: run_sft}
+
+
+def _plays(config: StageConfig) -> bool:
+    """Whether a stage plays rollouts, to learn from or to be measured by."""
+    return config.type == "rl" or bool(config.evaluations)
+
+
+def _max_unscored(rewards: Router.Config | None) -> float:
+    return rewards.max_unscored if rewards else 1.0

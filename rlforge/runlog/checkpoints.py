@@ -31,7 +31,7 @@ class Checkpoint:
     stage: str
     step: int
     phase: str
-    """Phase of the learning-rate schedule: `warm_up`, `constant`, `anneal`, `done`."""
+    """Phase of the learning-rate schedule: `warmup`, `constant`, `anneal`, `done`."""
     policy_version: int
     metrics: Metrics = field(default_factory=lambda: dict[str, float]())
     state: dict[str, Any] = field(default_factory=lambda: dict[str, Any]())
