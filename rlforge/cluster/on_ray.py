@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from collections.abc import Generator as SyncGenerator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import psutil
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from rlforge.cluster.coalesce import Coalescer, as_they_finish, in_batches
 from rlforge.cluster.config import ClusterConfig
+from rlforge.cluster.janitor import Janitor
 from rlforge.cluster.ray_folder import make_ray_folder
 from rlforge.cluster.specs import GeneratorSpec, LearnerSpec, RouterSpec, WorkerSpec
 from rlforge.deadlines import deadline
-from rlforge.errors import ActorDied, RlforgeError, SetupError
+from rlforge.errors import ActorDied, RlforgeError, SetupError, boundary
 from rlforge.generators.pool import GeneratorPool
 from rlforge.interfaces import Generator, Learner, RewardRouter
 from rlforge.loops.collect import Collector
@@ -43,6 +44,8 @@ HEARTBEAT_S = 2.0
 """Seconds between looks at every actor: a dead one is reported well within 10 s, also while nobody calls it."""
 CONCURRENCY = 1000
 """Calls an actor may have open at once; what really runs at once is bounded inside the parts."""
+
+Fault = TypeVar("Fault", bound=BaseException)
 
 # --- inside the actors -----------------------------------------------------------------------------------------
 
@@ -125,9 +128,15 @@ class Remote:
         try:
             yield
         except RayTaskError as error:
-            raise _cause(error) from error
+            raise self._named(_cause(error)) from error
         except RayActorError as error:
             raise ActorDied(f"{self.name} died: {_reason(error)}") from error
+
+    def _named(self, error: Fault) -> Fault | ActorDied:
+        """A part that lost a process of its own (an engine) does not know its name here."""
+        if type(error) is ActorDied and self.name not in str(error):
+            return ActorDied(f"{self.name}: {error}")
+        return error
 
 
 class RemoteGenerator(Remote):
@@ -144,7 +153,10 @@ class RemoteGenerator(Remote):
     async def _send(self, requests: list[GenerateRequest]) -> AsyncIterator[list[tuple[int, Completion | Exception]]]:
         with self.attributed():
             async for answer in self.handle.generate_many.options(num_returns="streaming").remote(requests):
-                yield await answer
+                yield [
+                    (index, self._named(outcome) if isinstance(outcome, Exception) else outcome)
+                    for index, outcome in await answer
+                ]
 
     async def load(self, manifest: Manifest) -> LoadReport:
         """Load published weights."""
@@ -222,6 +234,11 @@ def _reason(error: RayActorError) -> str:
     return " ".join(str(error).split())[:400]
 
 
+async def _beat(remote: Remote) -> None:
+    with remote.attributed():
+        await remote.handle.pid.remote()
+
+
 # --- the cluster -------------------------------------------------------------------------------------------------
 
 
@@ -232,6 +249,7 @@ class OnRay:
         self._config = config
         self._run_id = run_id
         self._folder: Path | None = None
+        self._janitor: Janitor | None = None
         self._remotes: list[Any] = []
         self._pids: dict[str, int] = {}
 
@@ -252,15 +270,17 @@ class OnRay:
 
     def _start_private(self) -> None:
         self._folder = make_ray_folder()
-        ray.init(
-            address="local",
-            namespace=self._run_id,
-            include_dashboard=False,
-            object_store_memory=self._config.object_store_mb * 2**20,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=str(self._folder),
-            **_QUIET,
-        )
+        self._janitor = Janitor(self._run_id, self._folder)
+        with boundary("Ray", "starting on loopback"):
+            ray.init(
+                address="local",
+                namespace=self._run_id,
+                include_dashboard=False,
+                object_store_memory=self._config.object_store_mb * 2**20,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=str(self._folder),
+                **_QUIET,
+            )
 
     async def generators(self, specs: Mapping[str, Sequence[GeneratorSpec]]) -> Mapping[str, Generator]:
         """Started pools by name, one actor per replica."""
@@ -322,7 +342,7 @@ class OnRay:
             body.uncancel()
             raise deaths[0] from None
         except ActorDied as error:
-            raise ActorDied(f"{error}\n{self._all_last_words()}".rstrip()) from error
+            raise ActorDied(f"{error}\n{self._all_last_words(str(error))}".rstrip()) from error
         finally:
             watcher.cancel()
 
@@ -331,8 +351,8 @@ class OnRay:
         await asyncio.gather(*(remote.close() for remote in reversed(self._remotes)), return_exceptions=True)
         self._remotes.clear()
         await asyncio.to_thread(ray.shutdown)
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._janitor is not None:
+            await asyncio.to_thread(self._janitor.close)
 
     def _actor(self, stand_in: type[Any], name: str, actor: type[Any], *args: Any, num_gpus: float = 0) -> Any:
         options = {"num_cpus": 0, "num_gpus": num_gpus, "max_concurrency": CONCURRENCY, "max_restarts": 0}
@@ -352,21 +372,25 @@ class OnRay:
                 self._pids[remote.name] = await remote.handle.pid.remote()
 
     async def _watch(self, body: asyncio.Task[Any], deaths: list[ActorDied]) -> None:
-        while not deaths:
-            await asyncio.sleep(HEARTBEAT_S)
-            for remote in list(self._remotes):
-                try:
-                    await remote.handle.pid.remote()
-                except RayActorError as error:
-                    if remote in self._remotes:
-                        deaths.append(
-                            ActorDied(f"{remote.name} died: {_reason(error)}\n{self._last_words(remote.name)}")
-                        )
-                        body.cancel()
-                        return
+        """Ask every part again and again; one that is too busy to answer does not hold up the others."""
+        asked: dict[Any, asyncio.Task[None]] = {}
+        try:
+            while not deaths:
+                await asyncio.sleep(HEARTBEAT_S)
+                asked |= {remote: asyncio.create_task(_beat(remote)) for remote in self._remotes if remote not in asked}
+                if asked:
+                    await asyncio.wait(asked.values(), timeout=HEARTBEAT_S, return_when=asyncio.FIRST_EXCEPTION)
+                answered = {remote: asked.pop(remote).exception() for remote in list(asked) if asked[remote].done()}
+                news = [(r, error) for r, error in answered.items() if error and r in self._remotes]
+                deaths += [ActorDied(f"{error}\n{self._last_words(remote.name)}") for remote, error in news]
+            body.cancel()
+        finally:
+            for beat in asked.values():
+                beat.cancel()
 
-    def _all_last_words(self) -> str:
-        dead = [name for name, pid in self._pids.items() if not os.path.exists(f"/proc/{pid}")]
+    def _all_last_words(self, news: str) -> str:
+        """Of every part that is dead, or that the news says lost a process of its own."""
+        dead = [name for name, pid in self._pids.items() if not psutil.pid_exists(pid) or name in news]
         return "\n".join(self._last_words(name) for name in dead)
 
     def _last_words(self, name: str, lines: int = 15) -> str:

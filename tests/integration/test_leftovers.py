@@ -1,0 +1,87 @@
+"""However a run ends, it leaves no process, no shared memory and no Ray folder; a dead part is told with its words."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from rlforge.bench.resume import Trial
+from rlforge.cluster.ray_folder import sweep_ray_folders
+from rlforge.runlog.folder import RunFolder
+from tests.integration.family import Family, end, until
+
+pytestmark = pytest.mark.timeout(900)
+ON_TRANSFORMERS = "generators.policy={type: transformers, threads: 1}"
+"""Starts sooner than vLLM, where the test is about something else."""
+
+
+def test_success_leaves_nothing(truth: RunFolder, left_by_success: list[str]) -> None:
+    assert truth.status == "finished"
+    assert left_by_success == []
+
+
+def test_a_reward_function_that_always_raises_ends_the_run_and_leaves_nothing(tmp_path: Path) -> None:
+    trial = Trial(tmp_path)
+    (tmp_path / "files.py").write_text(
+        (tmp_path / "files.py").read_text() + "\ndef broken(rollout):\n    raise KeyError('no such judge')\n"
+    )
+    driver = trial.start("broken", "rewards.scorers.0.function=files.py:broken", ON_TRANSFORMERS)
+    family = Family(driver)
+    try:
+        until(trial, "broken", family, 1, "collect")
+        assert driver.wait(60) == 1
+        assert family.left_after(15) == []
+    finally:
+        end(family)
+    assert "no such judge" in trial.log("broken")
+    assert "max_unscored" in trial.log("broken")
+    assert [event.kind for event in trial.run("broken").events.read()][-1] == "failed"
+
+
+def test_a_killed_engine_is_told_within_ten_seconds(tmp_path: Path) -> None:
+    told_of_death(Trial(tmp_path), "EngineCore", "generator 'policy' 0")
+
+
+def test_a_killed_learner_is_told_within_ten_seconds(tmp_path: Path) -> None:
+    told_of_death(Trial(tmp_path), "learner", "learner", ON_TRANSFORMERS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["generator 'policy' 0", "reward router", "rollout worker 0"])
+def test_any_other_killed_part_is_told_within_ten_seconds(tmp_path: Path, part: str) -> None:
+    told_of_death(Trial(tmp_path), part, part, *([] if "generator" in part else [ON_TRANSFORMERS]))
+
+
+def told_of_death(trial: Trial, victim: str, name: str, *overrides: str) -> None:
+    """Kill a process by its title; the run must name the part, end with status 1 and leave nothing."""
+    driver = trial.start("bereft", "stages.grpo.steps=500", *overrides)
+    family = Family(driver)
+    try:
+        until(trial, "bereft", family, 2, "collect", "learn")
+        family.named(victim).kill()
+        began = time.monotonic()
+        while "died" not in trial.log("bereft") and time.monotonic() < began + 30:
+            time.sleep(0.05)
+        told_after = time.monotonic() - began
+        assert driver.wait(60) == 1, trial.log("bereft")
+        assert family.left_after(15) == []
+    finally:
+        end(family)
+    said = trial.log("bereft")
+    assert f"{name}" in said
+    assert "last words" in said
+    assert told_after < 10, said
+
+
+def test_folders_of_killed_drivers_are_swept_and_others_are_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    dead, alive, foreign = (tmp_path / f"rlforge-ray-{name}" for name in ("999999999-ab", "1-ab", "elsewhere"))
+    for folder in (dead, alive, foreign):
+        folder.mkdir()
+    assert sweep_ray_folders() == [dead]
+    assert alive.exists()
+    assert foreign.exists()
