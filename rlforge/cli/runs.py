@@ -70,6 +70,8 @@ def show(run: Run, runs_dir: RunsFolder = "runs", as_json: AsJson = False) -> No
         return
     console = results()
     console.print(Text(f"{details['name']}: {details['status']}, {details['path']}", style="bold"))
+    if doing := _doing(folder):
+        console.print(Text(f"  {doing}"))
     for stage in details["stages"]:
         console.print(Text(f"  {stage['name']}: {stage['steps']} steps, {_told(stage['latest'])}"))
         if stage["curve"]:
@@ -124,6 +126,15 @@ def _summary(folder: RunFolder) -> dict[str, Any]:
         "reward": latest.get("reward/mean"),
         "accuracy": accuracy[-1] if accuracy else None,
     }
+
+
+def _doing(folder: RunFolder) -> str:
+    """What goes on now, or went on when the run was killed; nothing for a run that ended by itself."""
+    now = folder.activity.read()
+    if now is None or folder.status not in ("running", "stopped"):
+        return ""
+    place = f"{now.doing}, step {now.step} of '{now.stage}'"
+    return f"now: {place}, for {time.time() - now.since:.0f} s" if folder.status == "running" else f"ended in: {place}"
 
 
 def _stage_names(folder: RunFolder) -> list[str]:
