@@ -58,8 +58,13 @@ class PartActor:
         self._part: Any = spec.build()
 
     async def pid(self) -> int:
-        """Process id; also the heartbeat."""
+        """Process id."""
         return os.getpid()
+
+    async def beat(self) -> None:
+        """The heartbeat. Raises ActorDied when the part lost a process of its own."""
+        if check := getattr(self._part, "check", None):
+            check()
 
     async def call(self, method: str, *args: Any, **options: Any) -> Any:
         """Call an async method of the part."""
@@ -81,8 +86,11 @@ class WorkerActor:
         self._worker = spec.build({name: GeneratorPool(replicas) for name, replicas in generators.items()}, router)
 
     async def pid(self) -> int:
-        """Process id; also the heartbeat."""
+        """Process id."""
         return os.getpid()
+
+    async def beat(self) -> None:
+        """The heartbeat."""
 
     async def collect(self, requests: list[GroupRequest]) -> AsyncIterator[list[Group]]:
         """Finished groups, several to a message."""
@@ -236,7 +244,7 @@ def _reason(error: RayActorError) -> str:
 
 async def _beat(remote: Remote) -> None:
     with remote.attributed():
-        await remote.handle.pid.remote()
+        await remote.handle.beat.remote()
 
 
 # --- the cluster -------------------------------------------------------------------------------------------------
@@ -256,6 +264,7 @@ class OnRay:
     async def start(self) -> None:
         """Attach to the cluster named by the recipe, or start a private one on loopback."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_worker_niceness", "0")  # parts are the work, not a background to it
         await asyncio.to_thread(self._attach if self._config.address else self._start_private)
         _take_signals_back()
 
@@ -284,10 +293,13 @@ class OnRay:
 
     async def generators(self, specs: Mapping[str, Sequence[GeneratorSpec]]) -> Mapping[str, Generator]:
         """Started pools by name, one actor per replica."""
-        share = _gpu_share(1 + sum(len(replicas) for replicas in specs.values()))
+        wanted = sum(_gpus(spec) for replicas in specs.values() for spec in replicas)
+        share = _gpu_share(1 + wanted)
         remotes = {
             name: [
-                self._actor(RemoteGenerator, f"generator '{name}' {index}", PartActor, spec, num_gpus=share)
+                self._actor(
+                    RemoteGenerator, f"generator '{name}' {index}", PartActor, spec, num_gpus=share * _gpus(spec)
+                )
                 for index, spec in enumerate(replicas)
             ]
             for name, replicas in specs.items()
@@ -419,6 +431,11 @@ _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
 def _environment() -> dict[str, str]:
     """Ray would pin an actor without CPUs to one thread; parts set their own numbers from the recipe's plan."""
     return {"OMP_NUM_THREADS": str(os.cpu_count() or 1), "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+def _gpus(spec: GeneratorSpec) -> int:
+    """GPUs that one replica spreads over, where there are enough."""
+    return int(getattr(spec.config, "tensor_parallel", 1))
 
 
 def _gpu_share(parts: int) -> float:

@@ -118,6 +118,11 @@ class VLLMGenerator:
         """Totals since the start."""
         return self._counters.read()
 
+    def check(self) -> None:
+        """Raise ActorDied when the engine is dead: the heartbeat asks, so that it is known while nobody generates."""
+        if self._engine is not None:
+            self._engine.check()
+
     async def close(self) -> None:
         """End the engine and whatever it started."""
         engine, self._engine = self._engine, None

@@ -89,9 +89,7 @@ class Engine:
             await asyncio.shield(llm.abort(name))
             raise
         except EngineDeadError as error:
-            raise ActorDied(
-                f"the vLLM engine of {self._model} died while generating; its last words are on standard error"
-            ) from error
+            raise self._dead("generating") from error
         finally:
             self._running.discard(name)
         assert isinstance(output, RequestOutput)
@@ -128,6 +126,14 @@ class Engine:
     async def resume(self) -> None:
         """Go on after a pause; harmless without one."""
         await self._open_llm().resume_generation()
+
+    def check(self) -> None:
+        """Raise ActorDied when the engine is dead."""
+        if self._llm is not None and self._llm.errored:
+            raise self._dead("idle")
+
+    def _dead(self, doing: str) -> ActorDied:
+        return ActorDied(f"the vLLM engine of {self._model} died while {doing}; its last words are on standard error")
 
     async def close(self) -> None:
         """End the engine; what does not end in time is ended."""
