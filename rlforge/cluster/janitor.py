@@ -23,8 +23,8 @@ from rlforge.processes import end_processes, mapped_segments, shared_memory_fold
 
 MARK = "RLFORGE_RUN"
 """Environment variable that names the run a process belongs to."""
-LOOK_S = 10.0
-"""Seconds between looks at the shared memory of living processes, in case one dies before it can be asked."""
+LOOK_S = 0.5
+"""Seconds between looks for new names in shared memory: a process may die before it can be asked which are its own."""
 PATIENCE_S = 30.0
 _ROUNDS = 3  # a process may be born while its parents are ended
 
@@ -76,8 +76,14 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     segments: set[str] = set()
+    known: set[str] = set()
+    looks = 0
     while not select.select([sys.stdin], [], [], LOOK_S)[0]:
-        segments |= mapped_segments(marked(run_id))
+        there = set(os.listdir(shared_memory_folder()))
+        looks = 2 if there - known else looks - 1  # twice, since a new name may not be mapped yet
+        if looks > 0:
+            segments |= mapped_segments(marked(run_id))
+        known = there
     clear_up(run_id, folder, segments)
 
 
