@@ -15,8 +15,9 @@ async def deadline(seconds: float, waiting_for: str) -> AsyncGenerator[None]:
 
     Example: `async with deadline(30, "generator 0 to load policy version 7"): ...`
     """
+    scope = asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(seconds) as scope:
+        async with scope:
             yield
     except TimeoutError as error:
         if not scope.expired():  # the body's own TimeoutError is not ours to rename

@@ -76,6 +76,18 @@ class PartActor:
             yield batch
 
 
+class GeneratorActor(PartActor):
+    """By this name the system knows a generator's process: `ray::GeneratorActor`."""
+
+
+class LearnerActor(PartActor):
+    """`ray::LearnerActor`."""
+
+
+class RouterActor(PartActor):
+    """`ray::RouterActor`."""
+
+
 class WorkerActor:
     """Holds a rollout worker, which works with parts in other actors."""
 
@@ -298,7 +310,7 @@ class OnRay:
         remotes = {
             name: [
                 self._actor(
-                    RemoteGenerator, f"generator '{name}' {index}", PartActor, spec, num_gpus=share * _gpus(spec)
+                    RemoteGenerator, f"generator '{name}' {index}", GeneratorActor, spec, num_gpus=share * _gpus(spec)
                 )
                 for index, spec in enumerate(replicas)
             ]
@@ -311,13 +323,13 @@ class OnRay:
         """A started learner in an actor."""
         generators = sum(isinstance(remote, RemoteGenerator) for remote in self._remotes)
         share = _gpu_share(1 + generators)
-        learner = self._actor(RemoteLearner, "learner", PartActor, spec, num_gpus=share)
+        learner = self._actor(RemoteLearner, "learner", LearnerActor, spec, num_gpus=share)
         await self._start_all([learner])
         return learner
 
     async def router(self, spec: RouterSpec) -> RewardRouter:
         """A started router in an actor."""
-        router = self._actor(RemoteRouter, "reward router", PartActor, spec)
+        router = self._actor(RemoteRouter, "reward router", RouterActor, spec)
         await self._start_all([router])
         return router
 

@@ -19,6 +19,9 @@ from rlforge.types import Group, GroupRequest, Rollout, RolloutKey, StopReason
 FAULTS = frozenset({StopReason.ENVIRONMENT_ERROR, StopReason.TIMEOUT})
 """Endings that say nothing about the policy: the member is tried again."""
 
+SCORING_S = 3600.0
+"""Seconds beyond a group's own deadline that its scorers, with their time-outs and retries, may need at most."""
+
 
 class GroupPlayer:
     """The rollout worker: plays the RolloutWorker role on one event loop."""
@@ -85,7 +88,10 @@ class Collector:
         self.workers = list(workers)
 
     async def collect(self, requests: Sequence[GroupRequest]) -> list[Group]:
-        """All groups. The first worker that fails ends the wait for the others."""
+        """All groups. The first worker that fails ends the wait for the others.
+
+        Members and scorers have deadlines of their own; this one is for a worker that is lost without a word.
+        """
         shares = [requests[first :: len(self.workers)] for first in range(len(self.workers))]
         waits = [
             asyncio.create_task(_finish(worker, share))
@@ -93,7 +99,9 @@ class Collector:
             if share
         ]
         try:
-            finished = {group.request.group: group for groups in await asyncio.gather(*waits) for group in groups}
+            longest = max((request.deadline_s for request in requests), default=0.0) + SCORING_S
+            async with deadline(longest, f"{len(requests)} groups from {len(self.workers)} rollout workers"):
+                finished = {group.request.group: group for groups in await asyncio.gather(*waits) for group in groups}
         finally:
             for wait in waits:
                 wait.cancel()
