@@ -22,8 +22,11 @@ GRACE_S = 3.0
 """Seconds between asking an orphan to end (SIGTERM) and ending it (SIGKILL)."""
 
 
-def die_with_owner(owner_pid: int | None = None) -> None:
+def die_with_owner(owner_pid: int | None = None, *, unlink_segments: bool = False) -> None:
     """End this process within seconds of its owner's death, however the owner died.
+
+    With `unlink_segments` it first removes the shared memory it has mapped: the standard library's resource tracker
+    would, but whoever kills a whole tree of processes (Ray does) kills the tracker too.
 
     The owner is `owner_pid`, else the one named by the environment, else the parent. A thread waits for it: the
     kernel's own parent-death signal is no use here, because it fires when the *thread* that started us ends.
@@ -31,7 +34,7 @@ def die_with_owner(owner_pid: int | None = None) -> None:
     owner = owner_pid or int(os.environ.get(OWNER_VARIABLE, "0")) or os.getppid()
     if owner == os.getpid():
         return
-    threading.Thread(target=_watch, args=(owner,), name=f"owner-{owner}-watch", daemon=True).start()
+    threading.Thread(target=_watch, args=(owner, unlink_segments), name=f"owner-{owner}-watch", daemon=True).start()
 
 
 def end_processes(processes: Iterable[psutil.Process], grace_s: float = GRACE_S) -> None:
@@ -95,8 +98,11 @@ def remove_segments(names: Iterable[str]) -> None:
             resource_tracker.unregister(f"/{name}", "shared_memory")
 
 
-def _watch(owner: int) -> None:
+def _watch(owner: int, unlink_segments: bool) -> None:
     _wait_for_exit(owner)
+    if unlink_segments:
+        for name in mapped_segments([psutil.Process()]):
+            (shared_memory_folder() / name).unlink(missing_ok=True)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_S)
     os.kill(os.getpid(), signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)

@@ -24,6 +24,6 @@ def register() -> None:
         BACKEND, "rlforge.weights.vllm_worker", "SharedMemoryWeightTransferEngine"
     )
     if int(os.environ.get(OWNER_VARIABLE, os.getpid())) != os.getpid():
-        die_with_owner()
+        die_with_owner(unlink_segments=True)
         # Registered before vLLM's own handlers, so it runs after them: taking the interpreter apart costs seconds.
         atexit.register(os._exit, 0)

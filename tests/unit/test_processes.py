@@ -5,7 +5,7 @@ import time
 import psutil
 import pytest
 
-from rlforge.processes import descendants, end_processes, segment_path, sweep_shared_memory
+from rlforge.processes import descendants, end_processes, segment_path, shared_memory_folder, sweep_shared_memory
 
 CHILD = "import rlforge.processes as p, time; p.die_with_owner({owner}); print('up', flush=True); time.sleep(60)"
 STUBBORN = (
@@ -71,3 +71,29 @@ def test_a_killed_publisher_leaves_no_segment() -> None:
     while segment_path("unit-killed", "weights-0").exists() and time.monotonic() < ends:
         time.sleep(0.05)
     assert not segment_path("unit-killed", "weights-0").exists()
+
+
+MAPPING = """
+from multiprocessing import resource_tracker, shared_memory
+import time
+from rlforge.processes import die_with_owner
+segment = shared_memory.SharedMemory(create=True, size=64)
+resource_tracker.unregister(segment._name, "shared_memory")  # as if the tracker had been killed too
+die_with_owner({owner}, unlink_segments=True)
+print(segment.name, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the file system is where segments show")
+def test_shared_memory_goes_with_the_owner_also_when_the_tracker_is_dead() -> None:
+    owner = start("import time; print(); time.sleep(60)")
+    child = subprocess.Popen([sys.executable, "-c", MAPPING.format(owner=owner.pid)], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    segment = shared_memory_folder() / child.stdout.readline().strip()
+    child.stdout.close()
+    assert segment.is_file()
+    owner.kill()
+    owner.wait()
+    child.wait(timeout=10)
+    assert not segment.exists()
