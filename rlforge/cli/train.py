@@ -52,6 +52,10 @@ def train(
     progress = _progress(folder, as_json)
     try:
         result = asyncio.run(_trained(plan, folder, progress, stage))
+    except KeyboardInterrupt as error:
+        folder.events.append("interrupted", "ended at once, in the middle of a step")
+        messages().print(f"run: {folder.path}  (go on with: rlforge train --resume {folder.path})", markup=False)
+        raise typer.Exit(130) from error
     except BaseException as error:
         Log(folder.log_path)("".join(traceback.format_exception(error)))
         folder.events.append("failed", f"{type(error).__name__}: {error}")

@@ -13,6 +13,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.asked = False
+        self._insisted = False
 
     def __call__(self) -> bool:
         """Whether to stop after the step at hand."""
@@ -20,12 +21,16 @@ class Interrupt:
 
     @contextmanager
     def listening(self) -> Generator[None]:
-        """Within the body (a coroutine's), signals are ours; before and after, they are as they were."""
+        """Within the body (a coroutine's), signals are ours; before and after, they are as they were.
+
+        The second signal ends the body with KeyboardInterrupt, when it has cleared up.
+        """
         loop, body = asyncio.get_running_loop(), asyncio.current_task()
         assert body is not None
 
         def heard() -> None:
             if self.asked:
+                self._insisted = True
                 body.cancel()
             self.asked = True
 
@@ -34,6 +39,10 @@ class Interrupt:
             loop.add_signal_handler(number, heard)
         try:
             yield
+        except asyncio.CancelledError:
+            if not self._insisted:
+                raise
+            raise KeyboardInterrupt from None
         finally:
             for number in heard_signals:
                 loop.remove_signal_handler(number)

@@ -45,13 +45,16 @@ def test_a_killed_engine_is_told_within_ten_seconds(tmp_path: Path) -> None:
 
 
 def test_a_killed_learner_is_told_within_ten_seconds(tmp_path: Path) -> None:
-    told_of_death(Trial(tmp_path), "learner", "learner", ON_TRANSFORMERS)
+    told_of_death(Trial(tmp_path), "LearnerActor", "learner", ON_TRANSFORMERS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["generator 'policy' 0", "reward router", "rollout worker 0"])
-def test_any_other_killed_part_is_told_within_ten_seconds(tmp_path: Path, part: str) -> None:
-    told_of_death(Trial(tmp_path), part, part, *([] if "generator" in part else [ON_TRANSFORMERS]))
+@pytest.mark.parametrize(
+    ("actor", "name"),
+    [("GeneratorActor", "generator 'policy' 0"), ("RouterActor", "reward router"), ("WorkerActor", "rollout worker 0")],
+)
+def test_any_other_killed_part_is_told_within_ten_seconds(tmp_path: Path, actor: str, name: str) -> None:
+    told_of_death(Trial(tmp_path), actor, name, *([] if "Generator" in actor else [ON_TRANSFORMERS]))
 
 
 def told_of_death(trial: Trial, victim: str, name: str, *overrides: str) -> None:
