@@ -28,7 +28,8 @@ pip_setting() { .venv/bin/python -m pip config get "global.$1" 2>/dev/null || tr
 [ -n "$UV_FIND_LINKS" ] && export UV_FIND_LINKS=$(echo "$UV_FIND_LINKS" | tr ' ' ',') || unset UV_FIND_LINKS
 [ -n "$UV_DEFAULT_INDEX" ] && export UV_DEFAULT_INDEX || unset UV_DEFAULT_INDEX
 
-UV_INSTALL=".venv/bin/uv pip install --quiet --python .venv/bin/python"
+# Bytecode now, once: every process of a run would otherwise compile thousands of modules, or never keep them.
+UV_INSTALL=".venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python"
 if [ "$EXTRA" = cpu ] && [ "$(uname -s)" = Linux ]; then
   # The +cpu build, from the configured sources if they have it, else from PyTorch's public index of CPU wheels.
   $UV_INSTALL "torch==2.13.0+cpu" 2>/dev/null ||

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rlforge.config import build, config_class
-from rlforge.errors import ActorDied, DataError, ContextOverflow
+from rlforge.errors import ActorDied, ContextOverflow, DataError
 from rlforge.interfaces import Orchestrator
 from rlforge.registry import ORCHESTRATORS
 from rlforge.tokens.renderer import ChatRenderer

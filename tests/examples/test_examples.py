@@ -1,0 +1,24 @@
+"""Two real steps of every example, on Ray and vLLM, as `rlforge train --dry-run` does them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RLFORGE = Path(sys.executable).parent / "rlforge"
+
+
+@pytest.mark.parametrize("example", sorted(path.parent.name for path in (ROOT / "examples").glob("*/recipe.yaml")))
+def test_two_steps_of_the_example_run_from_start_to_checkpoint(example: str, tmp_path: Path) -> None:
+    command = [str(RLFORGE), "train", "--dry-run", "--json", "--runs-dir", str(tmp_path)]
+    command.append(str(ROOT / "examples" / example / "recipe.yaml"))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert [stage["steps"] for stage in result["stages"]] == [2] * len(result["stages"])
+    for stage in result["stages"]:
+        assert (Path(stage["checkpoint"]) / "model.safetensors").is_file()
+    assert (Path(result["run"]) / "metrics.jsonl").read_text().count("\n") >= 2
