@@ -76,7 +76,7 @@ class Family:
 
     def _living(self) -> set[psutil.Process]:
         """Children of the driver that work in its Ray folder, and all below; its other children are not ours."""
-        mine = [child for child in descendants(self._driver)[1:] if self._folder in _command(child)]
+        mine = [c for c in descendants(self._driver)[1:] if c.pid != os.getpid() and self._folder in _command(c)]
         return {process for child in mine for process in descendants(child.pid)}
 
 
