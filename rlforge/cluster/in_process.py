@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
@@ -20,6 +21,7 @@ class InProcess:
     def __init__(self, config: ClusterConfig, *, run_id: str) -> None:
         self._config = config
         self._parts: list[Any] = []
+        self._one_start = asyncio.Lock()  # transformers loads one model at a time in a process
 
     async def start(self) -> None:
         """Nothing to bring up."""
@@ -61,6 +63,6 @@ class InProcess:
 
     async def _started(self, part: Any, name: str) -> Any:
         self._parts.append(part)  # before starting, so that a failed start is closed too
-        async with deadline(self._config.start_deadline_s, f"{name} to start"):
+        async with self._one_start, deadline(self._config.start_deadline_s, f"{name} to start"):
             await part.start()
         return part
