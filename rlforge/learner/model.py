@@ -1,4 +1,4 @@
-"""Models as Hugging Face folders: made from scratch, shrunk for a dry run, loaded for training."""
+"""Models as Hugging Face folders: made from scratch, loaded for training, saved."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from transformers import (
     AttentionInterface,
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
@@ -29,16 +28,6 @@ AttentionInterface.register(ATTENTION, packed_attention)
 ARCHITECTURES: dict[str, Any] = {"llama": LlamaConfig, "qwen3": Qwen3Config}
 
 _MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.bin", "config.json", "generation_config.json")
-
-_TINY: dict[str, int] = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 32,
-    "max_window_layers": 2,
-}
 
 # What these would do to the logits is not in our logprobs; a model that sets one is refused rather than mis-scored.
 _LOGIT_CHANGES = ("final_logit_softcapping", "logits_scaling", "logit_scale")
@@ -67,21 +56,6 @@ def initialize_model(config: ModelInitConfig, *, tokenizer_folder: str, folder: 
         pad_token_id=tokenizer.pad_token_id,
     )
     _write(shape, tokenizer_folder, folder, seed)
-
-
-def tiny_like(source: str, *, folder: str, seed: int) -> None:
-    """Write a tiny random model of the same architecture as `source` (a folder or a hub name) to `folder`.
-
-    Keeps tokenizer, vocabulary size, context and whether embeddings are tied: what a dry run must prove to fit.
-    """
-    original = AutoConfig.from_pretrained(source)
-    settings = original.to_dict()
-    settings.update({name: size for name, size in _TINY.items() if settings.get(name) is not None})
-    if settings.get("layer_types"):
-        settings["layer_types"] = settings["layer_types"][: _TINY["num_hidden_layers"]]
-    settings.pop("dtype", None)
-    settings.pop("torch_dtype", None)
-    _write(type(original).from_dict(settings), source, folder, seed)
 
 
 def load_model(source: str, device: torch.device) -> PreTrainedModel:

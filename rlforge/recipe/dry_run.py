@@ -12,10 +12,11 @@ from rlforge.recipe.document import ModelConfig, Recipe
 STEPS = 2
 _TASKS = 8
 _GROUPS = 4
+_NEW_TOKENS = 32
 
 
 def dry_run(recipe: Recipe) -> Recipe:
-    """Every part of the recipe for real, except the size of the model, of a step and of the evaluations."""
+    """Every part of the recipe for real, except the size of the model, of a step, of replies and of the evaluations."""
     data = recipe.model_dump(mode="json")
     data["name"] = f"{recipe.name}-dry-run"
     data["model"] = _tiny(recipe.model).model_dump(mode="json")
@@ -31,12 +32,15 @@ def _shorten(stage: dict[str, Any], names: set[str]) -> None:
         stage["start_from"] = None
     if "groups_per_step" in stage:
         stage["groups_per_step"] = min(stage["groups_per_step"], _GROUPS)
+    if "sampling" in stage:
+        stage["sampling"]["max_new_tokens"] = min(stage["sampling"]["max_new_tokens"], _NEW_TOKENS)
     if "batch_size" in stage:
         stage["batch_size"] = min(stage["batch_size"], _TASKS)
     schedule = stage["learner"]["schedule"]
     schedule["warmup_steps"] = min(schedule["warmup_steps"], 1)
     schedule["anneal_steps"] = 1 if schedule["anneal_steps"] else None
     for evaluation in stage["evaluations"]:
+        evaluation["max_new_tokens"] = min(evaluation["max_new_tokens"], _NEW_TOKENS)
         evaluation |= {"limit": min(evaluation["limit"], _TASKS), "every": 1, "samples": min(evaluation["samples"], 2)}
 
 

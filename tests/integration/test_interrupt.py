@@ -38,6 +38,7 @@ def test_ctrl_c_finishes_the_step_and_the_run_goes_on_later(trial: Trial, truth:
     ledger(run).check(0, 6 * GROUPS)
 
 
+@pytest.mark.slow
 def test_sigterm_asks_and_ctrl_c_after_it_ends_at_once(tmp_path: Path) -> None:
     trial = Trial(tmp_path)
     slow_down(trial)

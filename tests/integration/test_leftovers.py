@@ -44,6 +44,7 @@ def test_a_killed_engine_is_told_within_ten_seconds(tmp_path: Path) -> None:
     told_of_death(Trial(tmp_path), "EngineCore", "generator 'policy' 0")
 
 
+@pytest.mark.slow
 def test_a_killed_learner_is_told_within_ten_seconds(tmp_path: Path) -> None:
     told_of_death(Trial(tmp_path), "LearnerActor", "learner", ON_TRANSFORMERS)
 

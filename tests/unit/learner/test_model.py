@@ -6,11 +6,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from rlforge.errors import LearnerError
-from rlforge.learner.config import LearnerConfig
-from rlforge.learner.learner import TorchLearner
-from rlforge.learner.model import initialize_model, load_model, tiny_like
-from rlforge.types import Batch, Objective
-from tests.unit.learner.batches import groups
+from rlforge.learner.model import initialize_model, load_model
 from tests.unit.learner.conftest import SHAPE
 
 
@@ -22,20 +18,6 @@ def test_a_model_from_scratch_is_the_same_bytes_under_a_seed(tokenizer_folder: s
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
     assert (tmp_path / "a/model.safetensors").read_bytes() != (tmp_path / "c/model.safetensors").read_bytes()
     assert len(AutoTokenizer.from_pretrained(tmp_path / "a")) == AutoConfig.from_pretrained(tmp_path / "a").vocab_size
-
-
-@pytest.mark.parametrize("tied", [True, False])
-async def test_a_tiny_model_like_another_trains(make_model: Callable[..., str], tmp_path: Path, tied: bool) -> None:
-    source = make_model(tied=tied)
-    tiny_like(source, folder=str(tmp_path), seed=0)
-    tiny, original = AutoConfig.from_pretrained(tmp_path), AutoConfig.from_pretrained(source)
-    assert (tiny.vocab_size, tiny.tie_word_embeddings) == (original.vocab_size, tied)
-    assert type(tiny) is type(original)
-    learner = TorchLearner(LearnerConfig(device="cpu"), model=str(tmp_path), seed=0, channel=None, total_steps=1)
-    await learner.start()
-    await learner.step(Batch(trajectories=tuple(groups()), objectives={"policy": Objective(loss="ppo_clip")}))
-    await learner.close()
-    AutoModelForCausalLM.from_pretrained(tmp_path)
 
 
 def test_a_model_whose_logits_we_would_get_wrong_is_refused(make_model: Callable[..., str], tmp_path: Path) -> None:
