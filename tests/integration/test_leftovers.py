@@ -22,6 +22,7 @@ def test_success_leaves_nothing(truth: RunFolder, left_by_success: list[str]) ->
     assert left_by_success == []
 
 
+@pytest.mark.slow
 def test_a_reward_function_that_always_raises_ends_the_run_and_leaves_nothing(tmp_path: Path) -> None:
     trial = Trial(tmp_path)
     (tmp_path / "files.py").write_text(

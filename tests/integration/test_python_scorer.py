@@ -19,6 +19,16 @@ from tests.rollouts import rollout
 
 
 @pytest.fixture
+def before() -> set[psutil.Process]:
+    """Children that other tests of this process left to it, such as multiprocessing's resource tracker."""
+    return set(psutil.Process().children(recursive=True))
+
+
+def new_children(before: set[psutil.Process]) -> list[psutil.Process]:
+    return [child for child in psutil.Process().children(recursive=True) if child not in before]
+
+
+@pytest.fixture
 def write(tmp_path):
     """`write(code)` is `file.py:reward`."""
 
@@ -224,7 +234,7 @@ async def test_endless_prints_fill_nothing(write):
     assert psutil.Process().memory_info().rss - before < 50 << 20
 
 
-async def test_whatever_the_function_started_dies_with_it(write, tmp_path):
+async def test_whatever_the_function_started_dies_with_it(write, tmp_path, before: set[psutil.Process]):
     function = write(f"""
         import os, subprocess, sys, time
         def reward(rollout):
@@ -242,11 +252,11 @@ async def test_whatever_the_function_started_dies_with_it(write, tmp_path):
         assert outcomes(await scorer.score(members(2))) == ["timeout", 1]
         killed = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
         assert await gone(*killed)
-        mine = psutil.Process().children(recursive=True)
+        mine = new_children(before)
     assert await gone(*(process.pid for process in mine))
 
 
-async def test_close_leaves_no_process_even_in_the_middle_of_a_call(write):
+async def test_close_leaves_no_process_even_in_the_middle_of_a_call(write, before: set[psutil.Process]):
     function = write("""
         import time
         def reward(rollout): time.sleep(600)
@@ -254,7 +264,7 @@ async def test_close_leaves_no_process_even_in_the_middle_of_a_call(write):
     async with started(function, workers=2) as scorer:
         call = asyncio.create_task(scorer.score(members(4)))
         await asyncio.sleep(0.3)
-        mine = psutil.Process().children(recursive=True)
+        mine = new_children(before)
         assert len(mine) >= 4
     assert await gone(*(process.pid for process in mine))
     assert outcomes(await call) == ["cancelled"] * 4
@@ -310,13 +320,13 @@ async def test_function_dies_with_its_owner_even_by_kill_9(write, tmp_path):
         ("import os; os._exit(4)", "ended while importing it"),
     ],
 )
-async def test_function_that_cannot_work_is_refused_at_the_start(write, code, said):
+async def test_function_that_cannot_work_is_refused_at_the_start(write, code, said, before: set[psutil.Process]):
     function = write(code)
     with pytest.raises(ConfigError) as refused:
         await judge(function, [rollout()])
     assert said in str(refused.value)
     assert "scorer 'python'" in str(refused.value)
-    assert not psutil.Process().children(recursive=True)
+    assert not new_children(before)
 
 
 @pytest.mark.parametrize(
