@@ -37,6 +37,13 @@ def die_with_owner(owner_pid: int | None = None, *, unlink_segments: bool = Fals
     threading.Thread(target=_watch, args=(owner, unlink_segments), name=f"owner-{owner}-watch", daemon=True).start()
 
 
+def keep_progress_bars_local() -> None:
+    """Give tqdm a lock of this process alone: its own stands in shared memory, where a killed process leaves it."""
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())
+
+
 def end_processes(processes: Iterable[psutil.Process], grace_s: float = GRACE_S) -> None:
     """Ask processes to end, wait, then make them end. Those that are gone already are fine."""
     alive = list(processes)

@@ -6,7 +6,6 @@ The raw loop stands in `raw_round`. Both play in turn in this process, so that n
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import statistics
 import tempfile
@@ -23,13 +22,10 @@ from rlforge.cluster.specs import GeneratorSpec, WorkerSpec
 from rlforge.generators.vllm import VLLMGenerator, quiet_vllm
 from rlforge.loops.collect import Collector
 from rlforge.orchestrators.single_turn import SingleTurn
-from rlforge.processes import OWNER_VARIABLE
 from rlforge.tokens.renderer import ChatRenderer
 from rlforge.types import GroupRequest, Message, Reward, Rollout, Sampling, Task
 
 REPEATS = 9
-IDLE_S = 1.2
-"""vLLM's worker spins for a second after its last step; two engines on two cores have to wait that out."""
 CONTEXT = 512
 ENGINE = VLLMGenerator.Config(context=CONTEXT, kv_cache_gb=0.5)
 
@@ -102,7 +98,6 @@ async def _alternate(model: str) -> dict[str, dict[str, list[float]]]:
         samples: dict[str, dict[str, list[float]]] = {side: {name: [] for name in LOADS} for side in sides}
         for _ in range(REPEATS + 1):
             for side, play in sides.items():
-                await asyncio.sleep(IDLE_S)
                 for name in LOADS:
                     samples[side][name].append(await _rate(play, name))
         return {side: {name: rates[1:] for name, rates in loads.items()} for side, loads in samples.items()}
@@ -120,26 +115,28 @@ async def _rate(play: Callable[[str], Awaitable[int]], name: str) -> float:
 # --- the raw part ------------------------------------------------------------------------------------------------
 
 
-def raw_engine(model: str) -> Any:
-    """`AsyncLLM` as its own documentation starts it, with the settings that our generator uses."""
+def raw_engine(model: str, threads: int = ENGINE.threads) -> Any:
+    """`AsyncLLM` with the settings, the executor and the threads that our generator gives it."""
     quiet_vllm("error")
-    os.environ[OWNER_VARIABLE] = str(os.getpid())
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    return AsyncLLM.from_engine_args(
-        AsyncEngineArgs(
-            model=model,
-            dtype="float32",
-            max_model_len=CONTEXT,
-            max_num_seqs=ENGINE.max_sequences,
-            max_num_batched_tokens=ENGINE.prefill_tokens,
-            kv_cache_memory_bytes=2**29,
-            enforce_eager=True,
-            logprobs_mode="processed_logprobs",
-            disable_log_stats=True,
-        )
+    from rlforge.generators.vllm_engine import ONE_PROCESS, environment, spawn_variables
+
+    arguments = AsyncEngineArgs(
+        model=model,
+        dtype="float32",
+        max_model_len=CONTEXT,
+        max_num_seqs=ENGINE.max_sequences,
+        max_num_batched_tokens=ENGINE.prefill_tokens,
+        kv_cache_memory_bytes=2**29,
+        distributed_executor_backend=ONE_PROCESS,
+        enforce_eager=True,
+        logprobs_mode="processed_logprobs",
+        disable_log_stats=True,
     )
+    with environment(spawn_variables(threads)):
+        return AsyncLLM.from_engine_args(arguments)
 
 
 async def raw_round(engine: Any, prompts: list[tuple[int, ...]], load: Load) -> int:

@@ -1,16 +1,15 @@
 """`step`: seconds of one whole training step on Ray against the sum of its raw parts.
 
-The work: a Qwen3 of 0.9 million parameters, 32 chat prompts of 25 tokens x 8 completions of at most 8 tokens at
-temperature 1, a python scorer, the run folder written. Ours is `rlforge train` itself: generate, score, learn,
-publish, log. Raw is a bare `AsyncLLM` for the completions, a bare torch step on the same sequences padded to one
-length, and one copy of the weights in memory; it is measured before and after ours, so that drift of the machine
-hits both.
+The work: a Qwen3 of 0.9 million parameters that has seen enough additions to answer and stop, 32 chat prompts of 25
+tokens x 8 completions of at most 8 tokens (four, mostly) at temperature 1, a python scorer, the run folder written.
+Ours is `rlforge train` itself: generate, score, learn, publish, log. Raw is a bare `AsyncLLM` for the completions, a
+bare torch step on sequences of the same lengths padded to one, and one copy of the weights in memory; it is measured
+before and after ours, so that drift of the machine hits both.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import statistics
 import tempfile
 import time
@@ -22,60 +21,48 @@ import torch
 import torch.nn.functional as functional
 from transformers import AutoModelForCausalLM
 
-from rlforge.bench.addition import recipe
+from rlforge.bench.addition import THREADS, recipe
 from rlforge.bench.generate import LOADS, draw_prompts, raw_engine, raw_round
 from rlforge.bench.runner import BenchResult
 from rlforge.recipe import Recipe
-from rlforge.run.model import prepare_model
-from rlforge.run.parts import every_source
 from rlforge.run.train import train
 from rlforge.runlog.folder import RunFolder
 from rlforge.runlog.progress import SilentProgress
 
-STEPS = 16
-WARM_UP = 4
-ROUNDS = 7
-ROLLOUTS, PROMPT_TOKENS, NEW_TOKENS = 256, 25, 8
+WARM_STEPS = 150
+STEPS = 24
+SKIPPED = 4
+ROUNDS = 9
+ROLLOUTS, PROMPT_TOKENS, COMPLETION_TOKENS = 256, 25, 4
 
 
 def run() -> BenchResult:
     """Median seconds of a step, and their ratio to the raw parts' median seconds."""
     with tempfile.TemporaryDirectory(prefix="rlforge-bench-") as folder:
-        model = _model(Path(folder))
+        plan = recipe(Path(folder), name="step", warm_steps=WARM_STEPS, steps=STEPS, evaluate=False)
+        run = Path(folder) / "step"
+        _train(plan, RunFolder.create(run, plan.yaml()), "warm_start")
+        model = str(RunFolder.open(run).resolve("warm_start/final").path)
         before = _raw(model)
-        ours = _ours(Path(folder))
+        _train(plan, RunFolder.resume(run), "reinforce")
         after = _raw(model)
+        lines = [record.metrics for record in RunFolder.open(run).metrics.records("reinforce")][SKIPPED:]
     raw = {name: [*before[name], *after[name]] for name in before}
     parts = {name: statistics.median(seconds) for name, seconds in raw.items()}
-    seconds = statistics.median(line["time/step_s"] for line in ours)
-    laps = {key: statistics.median(line[key] for line in ours) for key in ours[-1] if key.startswith("time/")}
+    seconds = [line["time/step_s"] for line in lines]
+    found = {key: statistics.median(line[key] for line in lines) for key in lines[-1] if key.startswith("time/")}
     return BenchResult(
         name="step",
-        value=seconds,
+        value=statistics.median(seconds),
         unit="s",
-        ratio=seconds / sum(parts.values()),
-        samples=tuple(line["time/step_s"] for line in ours),
-        extra={**{f"raw_{name}_s": value for name, value in parts.items()}, **laps},
+        ratio=statistics.median(seconds) / sum(parts.values()),
+        samples=tuple(seconds),
+        extra={**{f"raw_{name}_s": value for name, value in parts.items()}, **found},
     )
 
 
-def _plan(folder: Path) -> Recipe:
-    return recipe(folder, name="step", steps=STEPS, warm_start=False, evaluate=False)
-
-
-def _model(folder: Path) -> str:
-    """The model of the run, made before it, so that both sides have the same."""
-    plan = _plan(folder)
-    return prepare_model(plan.model, every_source(plan.stage_list), folder / "model", plan.seed)
-
-
-def _ours(folder: Path) -> list[dict[str, float]]:
-    """Metric lines of a run's steps after the first few."""
-    plan = _plan(folder)
-    run_folder = RunFolder.create(folder / "step", plan.yaml())
-    asyncio.run(train(plan, folder=run_folder, progress=SilentProgress()))
-    lines = [json.loads(line) for line in (folder / "step" / "metrics.jsonl").read_text().splitlines()]
-    return lines[WARM_UP:]
+def _train(plan: Recipe, folder: RunFolder, stage: str) -> None:
+    asyncio.run(train(plan, folder=folder, progress=SilentProgress(), only_stage=stage))
 
 
 # --- the raw parts -----------------------------------------------------------------------------------------------
@@ -92,7 +79,7 @@ def _raw(model: str) -> dict[str, list[float]]:
 
 
 async def _generate_seconds(model: str) -> list[float]:
-    engine = raw_engine(model)
+    engine = raw_engine(model, threads=THREADS)
     try:
         prompts, _ = draw_prompts(model, LOADS["short"])
         seconds: list[float] = []
@@ -106,9 +93,9 @@ async def _generate_seconds(model: str) -> list[float]:
 
 
 def _padded_step(net: Any) -> Callable[[], object]:
-    """Forward, loss on the completions, backward, clip, AdamW: 256 rows of prompt and completion, all of one length."""
+    """Forward, loss on the completions, backward, clip, AdamW: 256 rows of prompt and completion."""
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-4, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
-    ids = torch.randint(3, net.config.vocab_size, (ROLLOUTS, PROMPT_TOKENS + NEW_TOKENS))
+    ids = torch.randint(3, net.config.vocab_size, (ROLLOUTS, PROMPT_TOKENS + COMPLETION_TOKENS))
     labels = torch.full_like(ids, -100)
     labels[:, PROMPT_TOKENS - 1 : -1] = ids[:, PROMPT_TOKENS:]
 

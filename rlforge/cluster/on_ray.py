@@ -16,7 +16,8 @@ import psutil
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from rlforge.cluster.coalesce import Coalescer, as_they_finish, in_batches
+from rlforge.cluster.actors import GeneratorActor, LearnerActor, RouterActor, WorkerActor
+from rlforge.cluster.coalesce import Coalescer
 from rlforge.cluster.config import ClusterConfig
 from rlforge.cluster.janitor import Janitor
 from rlforge.cluster.ray_folder import make_ray_folder
@@ -26,7 +27,6 @@ from rlforge.errors import ActorDied, RlforgeError, SetupError, boundary
 from rlforge.generators.pool import GeneratorPool
 from rlforge.interfaces import Generator, Learner, RewardRouter
 from rlforge.loops.collect import Collector
-from rlforge.processes import die_with_owner
 from rlforge.types import (
     Batch,
     Completion,
@@ -47,70 +47,7 @@ CONCURRENCY = 1000
 
 Fault = TypeVar("Fault", bound=BaseException)
 
-# --- inside the actors -----------------------------------------------------------------------------------------
-
-
-class PartActor:
-    """Holds one part and forwards calls to it."""
-
-    def __init__(self, spec: Any) -> None:
-        die_with_owner()
-        self._part: Any = spec.build()
-
-    async def pid(self) -> int:
-        """Process id."""
-        return os.getpid()
-
-    async def beat(self) -> None:
-        """The heartbeat. Raises ActorDied when the part lost a process of its own."""
-        if check := getattr(self._part, "check", None):
-            check()
-
-    async def call(self, method: str, *args: Any, **options: Any) -> Any:
-        """Call an async method of the part."""
-        return await getattr(self._part, method)(*args, **options)
-
-    async def generate_many(self, requests: list[GenerateRequest]) -> AsyncIterator[list[tuple[int, Any]]]:
-        """Completions as they finish, several to a message."""
-        async for batch in in_batches(as_they_finish([self._part.generate(request) for request in requests])):
-            yield batch
-
-
-class GeneratorActor(PartActor):
-    """By this name the system knows a generator's process: `ray::GeneratorActor`."""
-
-
-class LearnerActor(PartActor):
-    """`ray::LearnerActor`."""
-
-
-class RouterActor(PartActor):
-    """`ray::RouterActor`."""
-
-
-class WorkerActor:
-    """Holds a rollout worker, which works with parts in other actors."""
-
-    def __init__(
-        self, spec: WorkerSpec, generators: Mapping[str, Sequence[RemoteGenerator]], router: RemoteRouter
-    ) -> None:
-        die_with_owner()
-        self._worker = spec.build({name: GeneratorPool(replicas) for name, replicas in generators.items()}, router)
-
-    async def pid(self) -> int:
-        """Process id."""
-        return os.getpid()
-
-    async def beat(self) -> None:
-        """The heartbeat."""
-
-    async def collect(self, requests: list[GroupRequest]) -> AsyncIterator[list[Group]]:
-        """Finished groups, several to a message."""
-        async for groups in in_batches(self._worker.collect(requests)):
-            yield groups
-
-
-# --- outside: stand-ins that play the role of the part in the actor ----------------------------------------------
+# --- stand-ins that play the role of the part in the actor ----------------------------------------------
 
 
 class Remote:
@@ -130,9 +67,11 @@ class Remote:
             with self.attributed():
                 return await self.handle.call.remote(method, *args, **options)
 
-    async def start(self) -> None:
+    async def start(self, within_s: float | None = None) -> None:
         """Start the part."""
-        await self.call("start")
+        async with deadline(within_s or self.deadline_s, f"{self.name} to start"):
+            with self.attributed():
+                await self.handle.start.remote()
 
     async def close(self) -> None:
         """Close the part and end its process."""
@@ -388,7 +327,7 @@ class OnRay:
     async def _start_all(self, remotes: Sequence[Remote]) -> None:
         for remote in remotes:
             await self._alive(remote)
-        await asyncio.gather(*(remote.call("start", within_s=self._config.start_deadline_s) for remote in remotes))
+        await asyncio.gather(*(remote.start(self._config.start_deadline_s) for remote in remotes))
 
     async def _alive(self, remote: Remote) -> None:
         async with deadline(self._config.start_deadline_s, f"the process of {remote.name} to come up"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +12,8 @@ from pydantic import Field
 from rlforge.data.config import Item, Kind, SourceConfig
 from rlforge.data.rows import item_from_row
 from rlforge.data.selection import select
-from rlforge.errors import ConfigError, DataError, boundary
-from rlforge.registry import import_object, suggest
+from rlforge.errors import DataError, boundary
+from rlforge.importing import import_function
 from rlforge.types import Conversation, Document, Task
 
 
@@ -41,7 +39,7 @@ class PythonSource:
     def __init__(self, config: Config, *, base: Path) -> None:
         """Raises ConfigError when there is no such function, ExtensionError when it raises, DataError for a bad row."""
         self._config = config
-        function = load_function(config.function, base, what="source function")
+        function = import_function(config.function, "source function", base)
         self.name = config.name or config.function.rpartition(":")[2]
         selection = select(self._scan(function), config, self.name)
         self._items = selection.places
@@ -83,31 +81,6 @@ class PythonSource:
             return item_from_row(row, source=self.name, default_id=str(index), kind=self._config.kind, keep_extra=keep)
         except DataError as error:
             return error
-
-
-def load_function(path: str, base: Path, what: str) -> Callable[..., object]:
-    """Import `file.py:name` (relative to `base`) or `package.module:name`. Raises ConfigError when it is not there."""
-    file, _, name = path.rpartition(":")
-    function = _from_file(base / file, name, what) if file.endswith(".py") else import_object(path, what)
-    if not callable(function):
-        raise ConfigError(f"{what} '{path}' is a {type(function).__name__}, not a function")
-    return function
-
-
-def _from_file(file: Path, name: str, what: str) -> Any:
-    if not file.exists():
-        raise ConfigError(f"{what} '{file}:{name}': there is no such file")
-    module_name = f"rlforge_user_{file.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, file)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"{what} '{file}:{name}': Python cannot load this file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses and pickling look their module up there
-    with boundary(what, on=str(file)):
-        spec.loader.exec_module(module)
-    if not hasattr(module, name):
-        raise ConfigError(f"{what} '{file}' has no '{name}'. {suggest(name, vars(module))}".rstrip())
-    return getattr(module, name)
 
 
 def _own(item: Item, source: str) -> Item:

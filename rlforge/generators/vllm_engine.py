@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 _GIB = 2**30
 # vLLM would put the computation on CPU into one more process, to set its threads there, and that one spins on shared
 # memory for a second after each step: a whole core that the learner wants. Ours inherits its threads instead.
-_ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+"""Name of vLLM's executor that computes in the engine's own process."""
 
 _starting = threading.Lock()  # the environment of a start belongs to the whole process
 
@@ -154,7 +155,7 @@ class Engine:
         remove_segments(segments)
 
     def _open(self) -> AsyncLLM:
-        with _starting, _environment(self._spawn_variables()):
+        with _starting, environment(spawn_variables(self._config.threads)):
             return AsyncLLM.from_engine_args(self._arguments())
 
     def _arguments(self) -> AsyncEngineArgs:
@@ -174,7 +175,7 @@ class Engine:
             kv_cache_memory_bytes=int(kv_cache_gb * _GIB) if kv_cache_gb else None,
             gpu_memory_utilization=config.gpu_memory_utilization,
             tensor_parallel_size=config.tensor_parallel,
-            distributed_executor_backend=_ONE_PROCESS if on_cpu and config.tensor_parallel == 1 else None,
+            distributed_executor_backend=ONE_PROCESS if on_cpu and config.tensor_parallel == 1 else None,
             enforce_eager=on_cpu if config.eager is None else config.eager,
             enable_prefix_caching=config.prefix_caching,
             logprobs_mode="processed_logprobs",
@@ -184,14 +185,6 @@ class Engine:
             disable_log_stats=True,
             enable_log_requests=False,
         )
-
-    def _spawn_variables(self) -> dict[str, str]:
-        return {
-            OWNER_VARIABLE: str(os.getpid()),
-            "HF_HUB_OFFLINE": "1",  # a model is always a folder here
-            "OMP_NUM_THREADS": str(self._config.threads),
-            "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # bound, two replicas would share the first core
-        }
 
     def _parameters(self, request: GenerateRequest) -> SamplingParams:
         room = self.context - len(request.prompt_ids)
@@ -217,8 +210,18 @@ def _started_since(before: set[Any]) -> list[psutil.Process]:
     return [process for child in children if child.pid for process in descendants(child.pid)]
 
 
+def spawn_variables(threads: int) -> dict[str, str]:
+    """What the processes of an engine need in their environment."""
+    return {
+        OWNER_VARIABLE: str(os.getpid()),
+        "HF_HUB_OFFLINE": "1",  # a model is always a folder here
+        "OMP_NUM_THREADS": str(threads),
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # bound, two replicas would share the first core
+    }
+
+
 @contextmanager
-def _environment(variables: dict[str, str]) -> Generator[None]:
+def environment(variables: dict[str, str]) -> Generator[None]:
     """Set variables for the processes started in the body; take them back, and what vLLM sets (LD_PRELOAD) too."""
     before = dict(os.environ)
     os.environ.update(variables)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 
-from rlforge.processes import OWNER_VARIABLE, die_with_owner
+from rlforge.processes import OWNER_VARIABLE, die_with_owner, keep_progress_bars_local
 
 BACKEND = "rlforge_shared_memory"
 """Name of the channel in vLLM's weight-transfer registry."""
@@ -25,5 +25,6 @@ def register() -> None:
     )
     if int(os.environ.get(OWNER_VARIABLE, os.getpid())) != os.getpid():
         die_with_owner(unlink_segments=True)
+        keep_progress_bars_local()
         # Registered before vLLM's own handlers, so it runs after them: taking the interpreter apart costs seconds.
         atexit.register(os._exit, 0)

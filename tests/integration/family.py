@@ -23,6 +23,7 @@ class Family:
         self.driver = driver
         self.processes: set[psutil.Process] = set()
         self.segments: set[str] = set()
+        self._before = set(os.listdir(SHARED_MEMORY))
 
     def look(self) -> list[psutil.Process]:
         """Note the processes and the shared memory there are now."""
@@ -43,6 +44,8 @@ class Family:
         found = [f"process {p.pid} {_cmdline(p)}" for p in self.processes if _alive(p)]
         there = set(os.listdir(SHARED_MEMORY))
         found += sorted(self.segments & there)
+        # a semaphore is mapped under a name that is gone; tests run one after another, so a new one is the driver's
+        found += sorted(name for name in there - self._before if name.startswith("sem."))
         found += sorted(name for name in there if name.startswith("rlforge-") and f"-{self.driver.pid}-" in name)
         if folder:
             found += [str(path) for path in Path(tempfile.gettempdir()).glob(f"rlforge-ray-{self.driver.pid}-*")]

@@ -1,0 +1,86 @@
+"""What runs inside the actors: each holds one part and forwards calls to it. Nothing here knows Ray."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from rlforge.cluster.coalesce import as_they_finish, in_batches
+from rlforge.cluster.specs import WorkerSpec
+from rlforge.generators.pool import GeneratorPool
+from rlforge.interfaces import Generator, RewardRouter
+from rlforge.processes import die_with_owner, keep_progress_bars_local
+from rlforge.types import GenerateRequest, Group, GroupRequest
+
+
+class PartActor:
+    """Holds one part and forwards calls to it."""
+
+    def __init__(self, spec: Any) -> None:
+        die_with_owner()
+        keep_progress_bars_local()
+        self._part: Any = spec.build()
+
+    async def pid(self) -> int:
+        """Process id."""
+        return os.getpid()
+
+    async def start(self) -> None:
+        """Start the part."""
+        await self._part.start()
+        _settle_heap()
+
+    async def beat(self) -> None:
+        """The heartbeat. Raises ActorDied when the part lost a process of its own."""
+        if check := getattr(self._part, "check", None):
+            check()
+
+    async def call(self, method: str, *args: Any, **options: Any) -> Any:
+        """Call an async method of the part."""
+        return await getattr(self._part, method)(*args, **options)
+
+    async def generate_many(self, requests: list[GenerateRequest]) -> AsyncIterator[list[tuple[int, Any]]]:
+        """Completions as they finish, several to a message."""
+        async for batch in in_batches(as_they_finish([self._part.generate(request) for request in requests])):
+            yield batch
+
+
+class GeneratorActor(PartActor):
+    """By this name the system knows a generator's process: `ray::GeneratorActor`."""
+
+
+class LearnerActor(PartActor):
+    """`ray::LearnerActor`."""
+
+
+class RouterActor(PartActor):
+    """`ray::RouterActor`."""
+
+
+class WorkerActor:
+    """Holds a rollout worker, which works with parts in other actors."""
+
+    def __init__(self, spec: WorkerSpec, generators: Mapping[str, Sequence[Generator]], router: RewardRouter) -> None:
+        die_with_owner()
+        self._worker = spec.build({name: GeneratorPool(replicas) for name, replicas in generators.items()}, router)
+        _settle_heap()
+
+    async def pid(self) -> int:
+        """Process id."""
+        return os.getpid()
+
+    async def beat(self) -> None:
+        """The heartbeat."""
+
+    async def collect(self, requests: list[GroupRequest]) -> AsyncIterator[list[Group]]:
+        """Finished groups, several to a message."""
+        async for groups in in_batches(self._worker.collect(requests)):
+            yield groups
+
+
+def _settle_heap() -> None:
+    """What is loaded by now stays; looking through it for garbage again and again costs half a second each time."""
+    gc.collect()
+    gc.freeze()
