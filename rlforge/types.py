@@ -6,10 +6,10 @@ a trajectory, which the learner turns into tensors, holds numpy arrays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar, dataclass_transform
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +17,53 @@ from numpy.typing import NDArray
 Metrics: TypeAlias = dict[str, float]
 """What a part measured: `noun/detail` -> value, unit at the end of the key (`_s`, `_per_s`, `_tokens`)."""
 
+Value = TypeVar("Value")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+def value(*, eq: bool = True) -> Callable[[type[Value]], type[Value]]:
+    """A frozen, keyword-only dataclass with slots that pickles in a third of the time.
+
+    Hundreds of these travel between processes in every step, and the standard library asks for the list of fields
+    again at each. A class derived from one has to be a value itself.
+    """
+
+    def make(written: type[Value]) -> type[Value]:
+        made: Any = dataclass(frozen=True, kw_only=True, slots=True, eq=eq)(written)
+        slots = [getattr(made, each.name) for each in fields(made)]
+        _SLOTS[made] = [slot.__set__ for slot in slots]
+        read = [slot.__get__ for slot in slots]
+
+        def reduce(self: Any) -> tuple[Any, ...]:
+            return _restored, (made, [get(self) for get in read])
+
+        made.__reduce__ = reduce
+        return made
+
+    return make
+
+
+_SLOTS: dict[type[Any], list[Callable[[Any, Any], None]]] = {}
+
+
+def _restored(kind: type[Any], values: list[Any]) -> Any:
+    restored = object.__new__(kind)
+    for put, each in zip(_SLOTS[kind], values, strict=True):
+        put(restored, each)
+    return restored
+
+
 # --- messages and tasks ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class TextPart:
     """A stretch of text in a message."""
 
     text: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class ImagePart:
     """An image in a message."""
 
@@ -36,14 +72,14 @@ class ImagePart:
     """Media type, `image/png` for instance."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class JsonPart:
     """A structured value in a message: what `json.loads` can return."""
 
     value: Any
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class TensorPart:
     """A numeric array in a message, little-endian and row-major."""
 
@@ -56,7 +92,7 @@ class TensorPart:
 ContentPart: TypeAlias = TextPart | ImagePart | JsonPart | TensorPart
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class ToolCall:
     """The model's wish to call a tool."""
 
@@ -66,7 +102,7 @@ class ToolCall:
     """The arguments as the model wrote them: JSON text, not parsed, because a policy may write broken JSON."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class Message:
     """One message of a conversation; content is a list of parts from the start, so that images need no new type."""
 
@@ -86,7 +122,7 @@ class Message:
         return cls(role=role, content=(TextPart(text=text),))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class Task:
     """One problem to attempt."""
 
@@ -102,7 +138,7 @@ class Task:
     """Name of the data source that produced it."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class Conversation:
     """Messages to imitate (supervised fine-tuning): loss falls on the assistant's messages only."""
 
@@ -111,7 +147,7 @@ class Conversation:
     source: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class Document:
     """Plain text to continue (pre-training): loss falls on every token."""
 
@@ -123,7 +159,7 @@ class Document:
 # --- generation ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class Sampling:
     """How the policy samples. Logprobs reported for it are those of the distribution it describes."""
 
@@ -144,7 +180,7 @@ class FinishReason(StrEnum):
     LENGTH = "length"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class GenerateRequest:
     """One call for a completion."""
 
@@ -154,7 +190,7 @@ class GenerateRequest:
     """Seed of this request alone (see `seeds.py`): the same request gives the same tokens whoever runs beside it."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class Completion:
     """What the policy sampled. The four per-token facts have the same length."""
 
@@ -193,7 +229,7 @@ class StopReason(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class Turn:
     """One model reply and what came back."""
 
@@ -209,7 +245,7 @@ class Turn:
     """Reward of this turn alone, where the world gives one."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class Score:
     """One scorer's opinion of one rollout: scored (a value) or unscored (an error kind), never a zero for a failure."""
 
@@ -235,7 +271,7 @@ class Score:
         return self.value is not None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class Reward:
     """The router's combination of scores. `value` None means unscored: such a rollout is never trained on."""
 
@@ -245,7 +281,7 @@ class Reward:
     """Which scorer left it unscored or which gate closed; empty otherwise."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class RolloutKey:
     """Which attempt at which task this is."""
 
@@ -266,7 +302,7 @@ class RolloutKey:
         return f"{self.task_id}@{self.epoch}#{self.member}{again}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class Rollout:
     """One attempt at one task: a tree, since an agent may start sub-agents."""
 
@@ -310,7 +346,7 @@ class Rollout:
             yield from child.walk()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class GroupRequest:
     """What the driver asks of a rollout worker: `size` attempts at one task."""
 
@@ -327,7 +363,7 @@ class GroupRequest:
     """Seconds the whole group may take; a member that is not done by then ends with `timeout`, unscored."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class Group:
     """Finished, scored rollouts of the same task."""
 
@@ -343,7 +379,7 @@ class Group:
 # --- learning --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@value(eq=False)
 class Trajectory:
     """One token sequence to learn from. Per-token arrays have length T, over prompt and completion alike."""
 
@@ -380,7 +416,7 @@ class Trajectory:
         return int(self.token_ids.shape[0])
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class KLPenalty:
     """A KL term against the reference model, added to the loss."""
 
@@ -388,7 +424,7 @@ class KLPenalty:
     coefficient: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class Objective:
     """How the trajectories that name it become one term of the loss, with a global denominator of its own."""
 
@@ -404,7 +440,7 @@ class Objective:
     kl: KLPenalty | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@value(eq=False)
 class Batch:
     """What one optimizer step learns from; may mix objectives."""
 
@@ -414,7 +450,7 @@ class Batch:
     """What credit assignment measured: `groups/zero_signal` and the like."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class Manifest:
     """What a publish put where: enough for a generator to fetch it and to prove that it did."""
 
@@ -428,7 +464,7 @@ class Manifest:
     bytes: int = 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value()
 class LoadReport:
     """A generator's answer to a manifest."""
 

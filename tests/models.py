@@ -40,6 +40,24 @@ def save_tiny_model(folder: Path, *, tied: bool, seed: int, context: int) -> str
     return str(folder)
 
 
+async def save_checkpoint(model: str, folder: Path) -> str:
+    """What a learner saves after one step: model, tokenizer, optimizer, counters; returns the folder."""
+    import numpy as np
+
+    from rlforge.learner.config import LearnerConfig
+    from rlforge.learner.learner import TorchLearner
+    from rlforge.types import Batch, Objective, Trajectory
+
+    learner = TorchLearner(LearnerConfig(device="cpu"), model=model, seed=0, channel=None, total_steps=1)
+    await learner.start()
+    ids = np.arange(4, 20)
+    imitated = Trajectory(token_ids=ids, sampled=ids > 4, objective="imitate")
+    await learner.step(Batch(trajectories=(imitated,), objectives={"imitate": Objective(loss="cross_entropy")}))
+    await learner.save(str(folder))
+    await learner.close()
+    return str(folder)
+
+
 def _tokenizer():
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

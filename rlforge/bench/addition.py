@@ -9,6 +9,8 @@ from typing import Any
 from rlforge.recipe import Recipe
 from rlforge.types import Rollout
 
+MODEL_CONTEXT = 64
+"""Tokens of the longest prompt and completion."""
 THREADS = 2
 """Of the generator's computation."""
 SPLITS = {"train": 0.88, "stop": 0.06, "held_out": 0.06}
@@ -44,12 +46,19 @@ def recipe(
     if start_from is None:
         stages.append(_warm_start(warm_steps))
     stages.append(_reinforcement(algorithm, steps, start_from, evaluate))
-    shape = {"hidden_size": 128, "layers": 4, "heads": 4, "kv_heads": 2, "intermediate_size": 384, "context": 64}
+    shape = {
+        "hidden_size": 128,
+        "layers": 4,
+        "heads": 4,
+        "kv_heads": 2,
+        "intermediate_size": 384,
+        "context": MODEL_CONTEXT,
+    }
     return Recipe.parse(
         {
             "name": name,
             "runs_dir": str(folder),
-            "model": {"init": shape, "tokenizer": {"type": "character"}},
+            "model": {"init": shape | {"context": MODEL_CONTEXT}, "tokenizer": {"type": "character"}},
             "generators": {"policy": {"type": "vllm", "threads": THREADS, "kv_cache_gb": 1}},
             "rewards": {"scorers": [{"type": "python", "function": "rlforge.bench.addition:exact"}]},
             "stages": stages,

@@ -6,6 +6,7 @@ The raw loop stands in `raw_round`. Both play in turn in this process, so that n
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import statistics
 import tempfile
@@ -27,7 +28,7 @@ from rlforge.types import GroupRequest, Message, Reward, Rollout, Sampling, Task
 
 REPEATS = 9
 CONTEXT = 512
-ENGINE = VLLMGenerator.Config(context=CONTEXT, kv_cache_gb=0.5)
+ENGINE = VLLMGenerator.Config(context=CONTEXT, kv_cache_gb=0.5, threads=2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +96,8 @@ async def _alternate(model: str) -> dict[str, dict[str, list[float]]]:
             "raw": lambda name: raw_round(raw, prompts[name][0], LOADS[name]),
             "ours": lambda name: path_round(collector, prompts[name][1], LOADS[name]),
         }
+        gc.collect()
+        gc.freeze()  # both sides run through this process, which holds vLLM and torch besides what a driver holds
         samples: dict[str, dict[str, list[float]]] = {side: {name: [] for name in LOADS} for side in sides}
         for _ in range(REPEATS + 1):
             for side, play in sides.items():
@@ -115,7 +118,7 @@ async def _rate(play: Callable[[str], Awaitable[int]], name: str) -> float:
 # --- the raw part ------------------------------------------------------------------------------------------------
 
 
-def raw_engine(model: str, threads: int = ENGINE.threads) -> Any:
+def raw_engine(model: str, *, threads: int = ENGINE.threads, context: int = CONTEXT) -> Any:
     """`AsyncLLM` with the settings, the executor and the threads that our generator gives it."""
     quiet_vllm("error")
     from vllm.engine.arg_utils import AsyncEngineArgs
@@ -126,7 +129,7 @@ def raw_engine(model: str, threads: int = ENGINE.threads) -> Any:
     arguments = AsyncEngineArgs(
         model=model,
         dtype="float32",
-        max_model_len=CONTEXT,
+        max_model_len=context,
         max_num_seqs=ENGINE.max_sequences,
         max_num_batched_tokens=ENGINE.prefill_tokens,
         kv_cache_memory_bytes=2**29,

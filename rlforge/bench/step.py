@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as functional
 from transformers import AutoModelForCausalLM
 
-from rlforge.bench.addition import THREADS, recipe
+from rlforge.bench.addition import MODEL_CONTEXT, THREADS, recipe
 from rlforge.bench.generate import LOADS, draw_prompts, raw_engine, raw_round
 from rlforge.bench.runner import BenchResult
 from rlforge.recipe import Recipe
@@ -79,7 +79,7 @@ def _raw(model: str) -> dict[str, list[float]]:
 
 
 async def _generate_seconds(model: str) -> list[float]:
-    engine = raw_engine(model, threads=THREADS)
+    engine = raw_engine(model, threads=THREADS, context=MODEL_CONTEXT)
     try:
         prompts, _ = draw_prompts(model, LOADS["short"])
         seconds: list[float] = []

@@ -7,12 +7,12 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from rlforge.cluster.coalesce import as_they_finish, in_batches
+from rlforge.cluster.coalesce import as_they_finish, in_batches, packed, unpacked
 from rlforge.cluster.specs import WorkerSpec
 from rlforge.generators.pool import GeneratorPool
 from rlforge.interfaces import Generator, RewardRouter
 from rlforge.processes import die_with_owner, keep_progress_bars_local
-from rlforge.types import GenerateRequest, Group, GroupRequest
+from rlforge.types import GenerateRequest, GroupRequest
 
 
 class PartActor:
@@ -41,14 +41,15 @@ class PartActor:
         """Call an async method of the part."""
         return await getattr(self._part, method)(*args, **options)
 
-    async def generate_many(self, requests: list[GenerateRequest]) -> AsyncIterator[list[tuple[int, Any]]]:
-        """Completions as they finish, several to a message."""
-        async for batch in in_batches(as_they_finish([self._part.generate(request) for request in requests])):
-            yield batch
-
 
 class GeneratorActor(PartActor):
     """By this name the system knows a generator's process: `ray::GeneratorActor`."""
+
+    async def generate_many(self, packed_requests: bytes) -> AsyncIterator[bytes]:
+        """(index, completion or error) of packed requests as they finish, several to a message."""
+        requests: list[GenerateRequest] = unpacked(packed_requests)
+        async for batch in in_batches(as_they_finish([self._part.generate(request) for request in requests])):
+            yield packed(batch)
 
 
 class LearnerActor(PartActor):
@@ -57,6 +58,10 @@ class LearnerActor(PartActor):
 
 class RouterActor(PartActor):
     """`ray::RouterActor`."""
+
+    async def reward_many(self, packed_rollouts: bytes) -> bytes:
+        """Packed rewards of packed rollouts."""
+        return packed(await self._part.reward(unpacked(packed_rollouts)))
 
 
 class WorkerActor:
@@ -74,13 +79,18 @@ class WorkerActor:
     async def beat(self) -> None:
         """The heartbeat."""
 
-    async def collect(self, requests: list[GroupRequest]) -> AsyncIterator[list[Group]]:
+    async def collect(self, packed_requests: bytes) -> AsyncIterator[bytes]:
         """Finished groups, several to a message."""
+        requests: list[GroupRequest] = unpacked(packed_requests)
         async for groups in in_batches(self._worker.collect(requests)):
-            yield groups
+            yield packed(groups)
 
 
 def _settle_heap() -> None:
-    """What is loaded by now stays; looking through it for garbage again and again costs half a second each time."""
+    """What is loaded by now stays: looking through it for garbage costs half a second each time.
+
+    What comes after it are values without cycles, thousands in a burst, which need no collector.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 50, 50)

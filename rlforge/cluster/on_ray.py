@@ -17,7 +17,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from rlforge.cluster.actors import GeneratorActor, LearnerActor, RouterActor, WorkerActor
-from rlforge.cluster.coalesce import Coalescer
+from rlforge.cluster.coalesce import Coalescer, packed, unpacked
 from rlforge.cluster.config import ClusterConfig
 from rlforge.cluster.janitor import Janitor
 from rlforge.cluster.ray_folder import make_ray_folder
@@ -111,10 +111,10 @@ class RemoteGenerator(Remote):
 
     async def _send(self, requests: list[GenerateRequest]) -> AsyncIterator[list[tuple[int, Completion | Exception]]]:
         with self.attributed():
-            async for answer in self.handle.generate_many.options(num_returns="streaming").remote(requests):
+            async for answer in self.handle.generate_many.options(num_returns="streaming").remote(packed(requests)):
                 yield [
                     (index, self._named(outcome) if isinstance(outcome, Exception) else outcome)
-                    for index, outcome in await answer
+                    for index, outcome in unpacked(await answer)
                 ]
 
     async def load(self, manifest: Manifest) -> LoadReport:
@@ -138,7 +138,9 @@ class RemoteRouter(Remote):
         return list(await asyncio.gather(*(self._rollouts.call(rollout) for rollout in rollouts)))
 
     async def _send(self, rollouts: list[Rollout]) -> AsyncIterator[list[tuple[int, Reward | Exception]]]:
-        yield list(enumerate(await self.call("reward", rollouts)))
+        async with deadline(self.deadline_s, f"{self.name} to answer reward()"):
+            with self.attributed():
+                yield list(enumerate(unpacked(await self.handle.reward_many.remote(packed(rollouts)))))
 
 
 class RemoteLearner(Remote):
@@ -175,8 +177,8 @@ class RemoteWorker(Remote):
     async def collect(self, requests: Sequence[GroupRequest]) -> AsyncIterator[Group]:
         """Finished groups as they come."""
         with self.attributed():
-            async for answer in self.handle.collect.options(num_returns="streaming").remote(list(requests)):
-                for group in await answer:
+            async for answer in self.handle.collect.options(num_returns="streaming").remote(packed(list(requests))):
+                for group in unpacked(await answer):
                     yield group
 
     async def close(self) -> None:
@@ -214,8 +216,8 @@ class OnRay:
 
     async def start(self) -> None:
         """Attach to the cluster named by the recipe, or start a private one on loopback."""
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_worker_niceness", "0")  # parts are the work, not a background to it
+        for name, value in _RAY_SETTINGS.items():
+            os.environ.setdefault(name, value)
         await asyncio.to_thread(self._attach if self._config.address else self._start_private)
         _take_signals_back()
 
@@ -376,6 +378,12 @@ def _take_signals_back() -> None:
         signal.siginterrupt(signal.SIGTERM, False)
 
 
+_RAY_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # parts are the work, not a background to it
+    "RAY_prestart_worker_first_driver": "0",  # an idle process per core that no part will use
+    "RAY_task_events_report_interval_ms": "0",  # a record of every call, for a dashboard that is off
+}
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
 
 

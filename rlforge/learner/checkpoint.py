@@ -14,7 +14,8 @@ from torch import Tensor
 from rlforge.errors import RunError
 
 SCHEMA: Final = 1
-TENSORS: Final = "trainer_state.safetensors"
+TENSORS: Final = "trainer_state.tensors"
+"""In the safetensors format, but not named so: vLLM takes every `*.safetensors` of a folder for weights."""
 COUNTERS: Final = "trainer_state.json"
 
 _RANDOM: Final = "random/cpu"

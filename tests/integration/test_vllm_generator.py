@@ -16,6 +16,7 @@ from rlforge.generators.vllm import VLLMGenerator
 from rlforge.processes import mapped_segments, shared_memory_folder
 from rlforge.types import Completion, GenerateRequest, Sampling
 from rlforge.weights.shared_memory import SharedMemoryChannel
+from tests.models import save_checkpoint
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
 PROMPT = tuple(range(4, 28))
@@ -26,11 +27,13 @@ def request(seed: int, prompt: tuple[int, ...] = PROMPT, **sampling: Any) -> Gen
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=[True, False], ids=["tied", "untied"])
-async def served(request: pytest.FixtureRequest, tiny_model: Callable[..., str]) -> AsyncIterator[Any]:
-    """A generator, its channel, and the transformers model whose weights get published."""
+async def served(
+    request: pytest.FixtureRequest, tiny_model: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Any]:
+    """A generator on a checkpoint, trainer state and all; its channel; the transformers model that gets published."""
     from transformers import AutoModelForCausalLM
 
-    folder = tiny_model(tied=request.param)
+    folder = await save_checkpoint(tiny_model(tied=request.param), tmp_path_factory.mktemp("checkpoint"))
     config = VLLMGenerator.Config(context=512, kv_cache_gb=0.25, prefill_tokens=512)
     generator = VLLMGenerator(config, model=folder, seed=0, run_id="test-vllm")
     channel = SharedMemoryChannel(run_id="test-vllm")

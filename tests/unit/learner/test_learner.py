@@ -119,10 +119,17 @@ async def test_a_restored_learner_goes_on_bit_for_bit(
 async def test_a_checkpoint_loads_unmodified_in_transformers(model: str, tmp_path: Path) -> None:
     learner = await started(model)
     await learner.step(mixed_batch())
-    await learner.save(str(tmp_path), model_only=True)
+    await learner.save(str(tmp_path))
+    assert [path.name for path in tmp_path.glob("*.safetensors")] == ["model.safetensors"]  # vLLM loads all of them
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     assert all(torch.equal(value, weights(learner)[name]) for name, value in loaded.named_parameters())
     assert loaded.generation_config.eos_token_id == AutoTokenizer.from_pretrained(tmp_path).eos_token_id
+    await learner.close()
+
+
+async def test_a_model_alone_is_no_checkpoint_to_resume(model: str, tmp_path: Path) -> None:
+    learner = await started(model)
+    await learner.save(str(tmp_path), model_only=True)
     assert not list(tmp_path.glob("trainer_state*"))
     with pytest.raises(RunError, match="not a checkpoint to resume"):
         await learner.restore(str(tmp_path))
