@@ -106,7 +106,7 @@ async def _alternate(model: str) -> dict[str, dict[str, list[float]]]:
         return {side: {name: rates[1:] for name, rates in loads.items()} for side, loads in samples.items()}
     finally:
         await cluster.close()
-        await asyncio.to_thread(raw.shutdown)
+        await end_raw_engine(raw)
 
 
 async def _rate(play: Callable[[str], Awaitable[int]], name: str) -> float:
@@ -140,6 +140,13 @@ def raw_engine(model: str, *, threads: int = ENGINE.threads, context: int = CONT
     )
     with environment(spawn_variables(threads)):
         return AsyncLLM.from_engine_args(arguments)
+
+
+async def end_raw_engine(engine: Any) -> None:
+    """Shut down; its reader first, or it would report the end as a failure, on standard output."""
+    if engine.output_handler is not None:
+        engine.output_handler.cancel()
+    await asyncio.to_thread(engine.shutdown)
 
 
 async def raw_round(engine: Any, prompts: list[tuple[int, ...]], load: Load) -> int:

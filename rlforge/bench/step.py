@@ -22,7 +22,7 @@ import torch.nn.functional as functional
 from transformers import AutoModelForCausalLM
 
 from rlforge.bench.addition import MODEL_CONTEXT, THREADS, recipe
-from rlforge.bench.generate import LOADS, draw_prompts, raw_engine, raw_round
+from rlforge.bench.generate import LOADS, draw_prompts, end_raw_engine, raw_engine, raw_round
 from rlforge.bench.runner import BenchResult
 from rlforge.recipe import Recipe
 from rlforge.run.train import train
@@ -89,7 +89,7 @@ async def _generate_seconds(model: str) -> list[float]:
             seconds.append(time.perf_counter() - began)
         return seconds[1:]
     finally:
-        await asyncio.to_thread(engine.shutdown)
+        await end_raw_engine(engine)
 
 
 def _padded_step(net: Any) -> Callable[[], object]:
