@@ -11,7 +11,7 @@ from rlforge.types import Rollout
 
 MODEL_CONTEXT = 64
 """Tokens of the longest prompt and completion."""
-THREADS = 2
+THREADS = 1
 """Of the generator's computation."""
 SPLITS = {"train": 0.88, "stop": 0.06, "held_out": 0.06}
 

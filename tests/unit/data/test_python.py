@@ -101,7 +101,7 @@ def test_a_bad_item_is_named_by_its_place_or_skipped(base: Path) -> None:
     ("name", "wrong"),
     [
         ("addition", "has no 'addition'. Did you mean 'additions'"),
-        ("table", "is a dict, not a function"),
+        ("table", "is of type dict, not a function"),
     ],
 )
 def test_a_function_that_is_not_there_is_refused(base: Path, name: str, wrong: str) -> None:
@@ -110,7 +110,7 @@ def test_a_function_that_is_not_there_is_refused(base: Path, name: str, wrong: s
 
 
 def test_a_missing_file_and_a_wrong_result_are_refused(base: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no such file"):
+    with pytest.raises(ConfigError, match="there is no file"):
         PythonSource(PythonSource.Config(function="gone.py:f"), base=base)
     with pytest.raises(DataError, match="returned int; return or yield items"):
         source(base, "number")
