@@ -58,7 +58,7 @@ def recipe(
         {
             "name": name,
             "runs_dir": str(folder),
-            "model": {"init": shape | {"context": MODEL_CONTEXT}, "tokenizer": {"type": "character"}},
+            "model": {"init": shape, "tokenizer": {"type": "character"}},
             "generators": {"policy": {"type": "vllm", "threads": THREADS, "kv_cache_gb": 1}},
             "rewards": {"scorers": [{"type": "python", "function": "rlforge.bench.addition:exact"}]},
             "stages": stages,
@@ -73,7 +73,7 @@ def _warm_start(steps: int) -> dict[str, Any]:
         "data": [_source("train")],
         "steps": steps,
         "batch_size": 128,
-        "max_tokens": 64,
+        "max_tokens": MODEL_CONTEXT,
         "learner": {"lr": 1e-3, "schedule": {"warmup_steps": 20}},
         "evaluations": [{"name": "stop", "data": [_source("stop")], "every": 10, "max_new_tokens": 8}],
         "stop_when": {"metric": "eval/stop/accuracy", "at_least": 0.3},

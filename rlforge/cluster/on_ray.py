@@ -63,15 +63,11 @@ class Remote:
 
     async def call(self, method: str, *args: Any, within_s: float | None = None, **options: Any) -> Any:
         """Call a method of the part, with a deadline that names both."""
-        async with deadline(within_s or self.deadline_s, f"{self.name} to answer {method}()"):
-            with self.attributed():
-                return await self.handle.call.remote(method, *args, **options)
+        return await self._ask(self.handle.call, f"answer {method}()", method, *args, within_s=within_s, **options)
 
     async def start(self, within_s: float | None = None) -> None:
         """Start the part."""
-        async with deadline(within_s or self.deadline_s, f"{self.name} to start"):
-            with self.attributed():
-                await self.handle.start.remote()
+        await self._ask(self.handle.start, "start", within_s=within_s)
 
     async def close(self) -> None:
         """Close the part and end its process."""
@@ -90,6 +86,11 @@ class Remote:
             raise self._named(_cause(error)) from error
         except RayActorError as error:
             raise ActorDied(f"{self.name} died: {_reason(error)}") from error
+
+    async def _ask(self, method: Any, doing: str, *args: Any, within_s: float | None = None, **options: Any) -> Any:
+        async with deadline(within_s or self.deadline_s, f"{self.name} to {doing}"):
+            with self.attributed():
+                return await method.remote(*args, **options)
 
     def _named(self, error: Fault) -> Fault | ActorDied:
         """A part that lost a process of its own (an engine) does not know its name here."""
@@ -138,9 +139,8 @@ class RemoteRouter(Remote):
         return list(await asyncio.gather(*(self._rollouts.call(rollout) for rollout in rollouts)))
 
     async def _send(self, rollouts: list[Rollout]) -> AsyncIterator[list[tuple[int, Reward | Exception]]]:
-        async with deadline(self.deadline_s, f"{self.name} to answer reward()"):
-            with self.attributed():
-                yield list(enumerate(unpacked(await self.handle.reward_many.remote(packed(rollouts)))))
+        answer = await self._ask(self.handle.reward_many, "answer reward()", packed(rollouts))
+        yield list(enumerate(unpacked(answer)))
 
 
 class RemoteLearner(Remote):

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from rlforge.cluster.coalesce import Coalescer, as_they_finish, in_batches
+from rlforge.cluster.coalesce import MOST, Coalescer, as_they_finish, in_batches
 
 
 class Doubles:
@@ -26,6 +26,14 @@ async def test_calls_of_one_moment_travel_together() -> None:
     assert await asyncio.gather(*(calls.call(number) for number in range(5))) == [0, 2, 4, 6, 8]
     assert await calls.call(7) == 14
     assert doubles.sent == [[0, 1, 2, 3, 4], [7]]
+
+
+async def test_a_large_burst_travels_in_several_messages() -> None:
+    doubles = Doubles()
+    calls: Coalescer[int, int] = Coalescer(doubles)
+    numbers = range(100, 100 + 2 * MOST + 3)
+    assert await asyncio.gather(*map(calls.call, numbers)) == [2 * number for number in numbers]
+    assert [len(items) for items in doubles.sent] == [MOST, MOST, 3]
 
 
 async def test_an_error_reaches_the_call_it_belongs_to_and_no_other() -> None:
