@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import psutil
 import ray
+from ray._private import ray_constants
 from ray.exceptions import RayActorError, RayTaskError
 
 from rlforge.cluster.actors import GeneratorActor, LearnerActor, RouterActor, WorkerActor
@@ -233,7 +234,7 @@ class OnRay:
     def _start_private(self) -> None:
         self._folder = make_ray_folder()
         self._janitor = Janitor(self._run_id, self._folder)
-        with boundary("Ray", "starting on loopback"):
+        with boundary("Ray", "starting on loopback"), _only_loopback():
             ray.init(
                 address="local",
                 namespace=self._run_id,
@@ -366,6 +367,19 @@ class OnRay:
         said = [line for log in sorted(logs) for line in log.read_text(errors="replace").splitlines() if line.strip()]
         said = [line for line in said if not line.startswith((":job_id:", ":actor_name:"))]
         return f"last words of {name}:\n" + "\n".join(said[-lines:]) if said else f"{name} left no last words"
+
+
+@contextmanager
+def _only_loopback() -> SyncGenerator[None]:
+    """Ray on Linux answers 127.0.0.1 with the machine's own address and listens on all; it has a switch, for macOS."""
+    switch, usual = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False  # for this process, which has read the variable already
+    os.environ[switch] = "0"  # for those it starts
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = usual
+        del os.environ[switch]
 
 
 def _take_signals_back() -> None:

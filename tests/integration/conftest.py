@@ -26,12 +26,19 @@ def left_by_success() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def truth(trial: Trial, left_by_success: list[str]) -> Generator[RunFolder]:
+def listened_at() -> set[str]:
+    """The addresses at which the uninterrupted run accepted connections; filled by `truth`."""
+    return set()
+
+
+@pytest.fixture(scope="session")
+def truth(trial: Trial, left_by_success: list[str], listened_at: set[str]) -> Generator[RunFolder]:
     """A run of six steps that nobody disturbed."""
     driver = trial.start("truth", SIX_STEPS)
     family = Family(driver)
     try:
         until(trial, "truth", family, 2, "collect", "learn")
+        listened_at |= family.listening()
         assert driver.wait(200) == 0, trial.log("truth")
         left_by_success += family.left_after(5)
         yield trial.run("truth")

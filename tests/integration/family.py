@@ -39,6 +39,11 @@ class Family:
         assert len(found) == 1, f"{words}: {found} among {[_cmdline(p) for p in self.look()]}"
         return found[0]
 
+    def listening(self) -> set[str]:
+        """The addresses at which the driver and its processes accept connections."""
+        family = [psutil.Process(self.driver.pid), *self.look()]
+        return {c.laddr.ip for p in family for c in p.net_connections() if c.status == psutil.CONN_LISTEN}
+
     def left(self, *, folder: bool = True) -> list[str]:
         """Processes, segments and Ray folders of the driver that are still there."""
         found = [f"process {p.pid} {_cmdline(p)}" for p in self.processes if _alive(p)]

@@ -22,6 +22,12 @@ def test_success_leaves_nothing(truth: RunFolder, left_by_success: list[str]) ->
     assert left_by_success == []
 
 
+def test_a_private_cluster_listens_on_loopback_only(truth: RunFolder, listened_at: set[str]) -> None:
+    assert truth.status == "finished"
+    assert listened_at
+    assert listened_at <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
 @pytest.mark.slow
 def test_a_reward_function_that_always_raises_ends_the_run_and_leaves_nothing(tmp_path: Path) -> None:
     trial = Trial(tmp_path)
