@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 EXTRA ?= cpu
 BIN := .venv/bin
 
-.PHONY: setup demo test test-all check fix bench examples clean
+.PHONY: setup demo test test-all check fix protos bench examples clean
 
 setup: .venv/.ready-$(EXTRA)
 
@@ -29,6 +29,9 @@ check: setup
 fix: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+protos:
+	@PYTHON="$(PYTHON)" sh protos/generate.sh
 
 bench: setup
 	@for name in generate learn step sync control; do $(BIN)/rlforge bench $$name --json || exit 1; done

@@ -58,6 +58,26 @@ class ActorDied(RlforgeError):
     """A process of the run is gone; the message carries its last words."""
 
 
+class EndpointError(RlforgeError):
+    """Something asked for over a transport was not done: base of the four ways in which that happens."""
+
+
+class EndpointUnavailable(EndpointError):
+    """The endpoint cannot be reached, dropped the connection or is draining: asking again may help."""
+
+
+class EndpointBusy(EndpointError):
+    """The endpoint has no room now: asking again later helps."""
+
+
+class EndpointRefused(EndpointError):
+    """The endpoint says that the request is wrong or not allowed: asking again does not help."""
+
+
+class EndpointBroken(EndpointError):
+    """The endpoint failed at it or answered with what makes no sense; another attempt may fare better."""
+
+
 class ExtensionError(RlforgeError):
     """Code or a service of the user raised; the message says which part, on what, and where in their code."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from rlforge.types import (
@@ -10,6 +10,7 @@ from rlforge.types import (
     Completion,
     Conversation,
     Document,
+    EnvironmentSpec,
     GenerateRequest,
     Group,
     GroupRequest,
@@ -17,12 +18,15 @@ from rlforge.types import (
     Manifest,
     Message,
     Metrics,
+    Observation,
     Reward,
     Rollout,
     RolloutKey,
     Sampling,
     Score,
+    ScorerSpec,
     Task,
+    WorldStart,
 )
 
 
@@ -83,6 +87,60 @@ class Orchestrator(Protocol):
 
     async def run(self, key: RolloutKey, task: Task, sampling: Sampling, seed: int) -> Rollout:
         """Play one rollout to its end. Faults of the world end it with a stop reason; they are not raised."""
+        ...
+
+
+@runtime_checkable
+class World(Protocol):
+    """One live instance of an environment, belonging to one rollout."""
+
+    async def step(self, reply: Message) -> Observation:
+        """What the world shows after the model's reply. Raises EndpointError or DeadlineExceeded; then it is gone."""
+        ...
+
+    async def close(self) -> None:
+        """Free the world, whatever it is doing. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """A kind of world, here or behind an address."""
+
+    async def describe(self) -> EnvironmentSpec:
+        """What kind it is. Raises EndpointError."""
+        ...
+
+    def tasks(self, split: str, offset: int = 0, limit: int = 0) -> AsyncIterator[Task]:
+        """The tasks of a split in their order; `limit` 0 means all."""
+        ...
+
+    async def open(self, start: WorldStart) -> tuple[World, Observation]:
+        """A new world and what it first shows. Many live at once. Raises EndpointError or DeadlineExceeded."""
+        ...
+
+    async def close(self) -> None:
+        """Free every world and the connection. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class RewardEndpoint(Protocol):
+    """Judges rollouts, here or behind an address; what a remote scorer asks."""
+
+    async def describe(self) -> ScorerSpec:
+        """What it is. Raises EndpointError."""
+        ...
+
+    async def score(self, items: Mapping[str, Rollout], *, request_id: str, timeout_s: float) -> Mapping[str, Score]:
+        """Scores by item id: those that came and made sense. One request, no retry.
+
+        Raises EndpointError or DeadlineExceeded when the request as a whole failed.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close the connection. May be called twice."""
         ...
 
 

@@ -6,52 +6,18 @@ a trajectory, which the learner turns into tensors, holds numpy arrays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import field
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias, TypeVar, dataclass_transform
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rlforge.values import value
+
 Metrics: TypeAlias = dict[str, float]
 """What a part measured: `noun/detail` -> value, unit at the end of the key (`_s`, `_per_s`, `_tokens`)."""
-
-Value = TypeVar("Value")
-
-
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
-def value(*, eq: bool = True) -> Callable[[type[Value]], type[Value]]:
-    """A frozen, keyword-only dataclass with slots that pickles in a third of the time.
-
-    Hundreds of these travel between processes in every step, and the standard library asks for the list of fields
-    again at each. A class derived from one has to be a value itself.
-    """
-
-    def make(written: type[Value]) -> type[Value]:
-        made: Any = dataclass(frozen=True, kw_only=True, slots=True, eq=eq)(written)
-        slots = [getattr(made, each.name) for each in fields(made)]
-        _SLOTS[made] = [slot.__set__ for slot in slots]
-        read = [slot.__get__ for slot in slots]
-
-        def reduce(self: Any) -> tuple[Any, ...]:
-            return _restored, (made, [get(self) for get in read])
-
-        made.__reduce__ = reduce
-        return made
-
-    return make
-
-
-_SLOTS: dict[type[Any], list[Callable[[Any, Any], None]]] = {}
-
-
-def _restored(kind: type[Any], values: list[Any]) -> Any:
-    restored = object.__new__(kind)
-    for put, each in zip(_SLOTS[kind], values, strict=True):
-        put(restored, each)
-    return restored
-
 
 # --- messages and tasks ----------------------------------------------------------------------------------------
 
@@ -156,6 +122,94 @@ class Document:
     source: str = ""
 
 
+# --- environments ------------------------------------------------------------------------------------------------
+
+
+@value()
+class ToolSpec:
+    """A tool the model may call."""
+
+    name: str
+    description: str = ""
+    """What it does, for the model to read."""
+    parameters: Mapping[str, Any] = field(default_factory=lambda: dict[str, Any]())
+    """JSON Schema of the arguments, an object."""
+
+
+@value()
+class EnvironmentSpec:
+    """What kind of world an environment has."""
+
+    name: str
+    version: str = ""
+    splits: Mapping[str, int] = field(default_factory=lambda: dict[str, int]())
+    """Number of tasks in each set it can list; empty where the tasks come from the recipe."""
+    tools: tuple[ToolSpec, ...] = ()
+    """Tools the model may call in every world; a world may name its own in its first observation."""
+    max_worlds: int = 0
+    """Worlds that may live at once; 0 says nothing about it."""
+    deterministic: bool = False
+    """Whether the same task, seed and actions give the same observations."""
+    step_timeout_s: float = 0.0
+    """Seconds one step may take; 0 leaves it to the client."""
+    max_action_bytes: int = 0
+    """Size of one action at most; 0 leaves it to the transport."""
+
+
+@value()
+class WorldStart:
+    """What a world begins with."""
+
+    task: Task
+    seed: int
+    """Below 2^32 and the same for all members of a group."""
+    rollout_id: str = ""
+    group: str = ""
+    member: int = 0
+    attempt: int = 0
+    step_timeout_s: float = 0.0
+    """Seconds each step may take; 0: as the environment says."""
+    lifetime_s: float = 0.0
+    """Seconds the world may live in all; 0: no limit."""
+
+
+@value()
+class Observation:
+    """What the world shows after a step."""
+
+    messages: tuple[Message, ...] = ()
+    """What the model sees next, of role `user` or `tool`."""
+    reward: float | None = None
+    """Reward of this step; None where there is none."""
+    components: Mapping[str, float] = field(default_factory=lambda: dict[str, float]())
+    """Parts of the reward, or facts beside it."""
+    terminated: bool = False
+    """The task is over."""
+    truncated: bool = False
+    """Cut short by a limit that has nothing to do with the task."""
+    info: Mapping[str, Any] = field(default_factory=lambda: dict[str, Any]())
+    """For scorers to read; JSON values only."""
+    tools: tuple[ToolSpec, ...] = ()
+    """Tools of this world instead of the environment's; in the first observation only."""
+
+    @property
+    def over(self) -> bool:
+        """Whether there is no next step."""
+        return self.terminated or self.truncated
+
+
+@value()
+class ScorerSpec:
+    """What a reward endpoint is."""
+
+    name: str
+    version: str = ""
+    max_batch: int = 0
+    """Rollouts in one request at most; 0 says nothing about it."""
+    max_concurrency: int = 0
+    """Requests under way at once at most; 0 says nothing about it."""
+
+
 # --- generation ------------------------------------------------------------------------------------------------
 
 
@@ -243,6 +297,10 @@ class Turn:
     """What the world answered."""
     reward: float | None = None
     """Reward of this turn alone, where the world gives one."""
+    components: Mapping[str, float] = field(default_factory=lambda: dict[str, float]())
+    """Parts of that reward, or facts beside it."""
+    info: Mapping[str, Any] = field(default_factory=lambda: dict[str, Any]())
+    """What the world said for scorers to read; JSON values only."""
 
 
 @value()

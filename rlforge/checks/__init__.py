@@ -1,0 +1,1 @@
+"""Proves that an endpoint behaves: what `rlforge check` runs."""

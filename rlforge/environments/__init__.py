@@ -1,0 +1,1 @@
+"""The user's worlds, whatever their shape, in the Environment role."""

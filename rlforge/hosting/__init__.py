@@ -1,0 +1,1 @@
+"""Puts environments and scorers behind an address."""

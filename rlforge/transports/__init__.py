@@ -1,0 +1,1 @@
+"""How to reach code that we do not run: environments and reward endpoints alike."""
