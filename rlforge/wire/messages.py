@@ -7,11 +7,13 @@ from typing import Literal, cast, get_args
 from rlforge.errors import DataError
 from rlforge.types import ContentPart, ImagePart, JsonPart, Message, TensorPart, TextPart, ToolCall, ToolSpec
 from rlforge.wire.pb import types_pb2 as pb
+from rlforge.wire.refusal import refuses
 from rlforge.wire.values import get_struct, get_value, put_struct, put_value
 
 Role = Literal["system", "user", "assistant", "tool"]
 
 
+@refuses("a message")
 def encode_message(message: Message) -> pb.Message:
     """A message of a conversation."""
     return pb.Message(
@@ -34,6 +36,7 @@ def decode_message(message: pb.Message) -> Message:
     )
 
 
+@refuses("a tool")
 def encode_tool(tool: ToolSpec) -> pb.ToolSpec:
     """A tool the model may call."""
     sent = pb.ToolSpec(name=tool.name, description=tool.description)

@@ -6,9 +6,11 @@ from rlforge.errors import DataError
 from rlforge.types import Completion, FinishReason, Rollout, RolloutKey, StopReason, Task, Turn
 from rlforge.wire.messages import decode_message, encode_message
 from rlforge.wire.pb import types_pb2 as pb
+from rlforge.wire.refusal import refuses
 from rlforge.wire.values import get_struct, get_value, put_struct, put_value
 
 
+@refuses("a task")
 def encode_task(task: Task) -> pb.Task:
     """A problem to attempt."""
     sent = pb.Task(id=task.id, messages=[encode_message(message) for message in task.messages], source=task.source)
@@ -29,6 +31,7 @@ def decode_task(task: pb.Task) -> Task:
     )
 
 
+@refuses("a rollout")
 def encode_rollout(rollout: Rollout) -> pb.Rollout:
     """An attempt with all below it, as text and facts."""
     versions = [version for turn in rollout.turns for version in turn.completion.policy_versions]
@@ -44,6 +47,8 @@ def encode_rollout(rollout: Rollout) -> pb.Rollout:
         member=rollout.key.member,
         oldest_version=min(versions, default=None),
         newest_version=max(versions, default=None),
+        epoch=rollout.key.epoch,
+        attempt=rollout.key.attempt,
     )
 
 
@@ -60,7 +65,13 @@ def decode_rollout(rollout: pb.Rollout) -> Rollout:
     version = rollout.newest_version if rollout.HasField("newest_version") else 0
     task = decode_task(rollout.task)
     return Rollout(
-        key=RolloutKey(task_id=task.id, group=rollout.group, member=rollout.member),
+        key=RolloutKey(
+            task_id=task.id,
+            epoch=rollout.epoch,
+            group=rollout.group,
+            member=rollout.member,
+            attempt=rollout.attempt,
+        ),
         task=task,
         seed=0,
         turns=tuple(_decode_turn(turn, version) for turn in rollout.turns),

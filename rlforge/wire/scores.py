@@ -9,10 +9,12 @@ from rlforge.errors import DataError
 from rlforge.types import Rollout, Score, ScorerSpec
 from rlforge.wire.pb import reward_pb2 as pb
 from rlforge.wire.pb import types_pb2
+from rlforge.wire.refusal import refuses
 from rlforge.wire.rollouts import decode_rollout, encode_rollout
 from rlforge.wire.version import PROTOCOL_VERSION, refuse_other_protocols
 
 
+@refuses("a score request")
 def encode_score_request(items: Mapping[str, Rollout], request_id: str) -> pb.ScoreRequest:
     """A batch of rollouts to judge, by item id."""
     sent = [pb.ScoreItem(id=item, rollout=encode_rollout(rollout)) for item, rollout in items.items()]
@@ -27,6 +29,7 @@ def decode_score_request(request: pb.ScoreRequest) -> dict[str, Rollout]:
     return items
 
 
+@refuses("a score")
 def encode_score(item: str, score: Score) -> types_pb2.Score:
     """The score of one item."""
     if score.value is None:
@@ -39,27 +42,34 @@ def encode_score(item: str, score: Score) -> types_pb2.Score:
 
 
 def decode_score(score: types_pb2.Score, scorer: str) -> Score:
-    """The score that was sent; one without an outcome or with a value that is not finite is `malformed`, unscored."""
+    """The score that was sent; one without an outcome, a value or finite numbers is `malformed`, unscored."""
     match score.WhichOneof("outcome"):
-        case "scored" if math.isfinite(score.scored.value):
-            return Score(
-                scorer=scorer,
-                value=score.scored.value,
-                components=dict(score.scored.components),
-                reason=score.scored.reason,
-            )
         case "scored":
-            why = f"the value is {score.scored.value}; it must be finite"
-            return Score(scorer=scorer, error_kind="malformed", reason=why)
+            return _decode_scored(score.scored, scorer)
         case "unscored":
             said = score.unscored
             return Score(
                 scorer=scorer, error_kind=said.kind or "declined", reason=said.reason, retryable=said.retryable
             )
         case _:
-            return Score(scorer=scorer, error_kind="malformed", reason="the score is neither scored nor unscored")
+            return _malformed(scorer, "the score is neither scored nor unscored")
 
 
+def _decode_scored(scored: types_pb2.Scored, scorer: str) -> Score:
+    if not scored.HasField("value"):
+        return _malformed(scorer, "the score is scored but has no value")
+    numbers = {"value": scored.value, **{f"component '{name}'": part for name, part in scored.components.items()}}
+    for name, number in numbers.items():
+        if not math.isfinite(number):
+            return _malformed(scorer, f"the score's {name} is {number}; it must be finite")
+    return Score(scorer=scorer, value=scored.value, components=dict(scored.components), reason=scored.reason)
+
+
+def _malformed(scorer: str, why: str) -> Score:
+    return Score(scorer=scorer, error_kind="malformed", reason=why)
+
+
+@refuses("the spec of a scorer")
 def encode_scorer_spec(spec: ScorerSpec) -> pb.ScorerSpec:
     """What a reward endpoint is."""
     return pb.ScorerSpec(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
+from rlforge.errors import DataError
 from rlforge.types import EnvironmentSpec, Message, Observation, WorldStart
 from rlforge.wire.messages import decode_message, decode_tool, encode_message, encode_tool
 from rlforge.wire.pb import environment_pb2 as pb
+from rlforge.wire.refusal import refuses
 from rlforge.wire.rollouts import decode_task, encode_task
 from rlforge.wire.values import get_struct, put_struct
 from rlforge.wire.version import PROTOCOL_VERSION, refuse_other_protocols
 
 
+@refuses("the spec of an environment")
 def encode_spec(spec: EnvironmentSpec) -> pb.EnvironmentSpec:
     """What kind of world an environment has."""
     return pb.EnvironmentSpec(
@@ -40,6 +45,7 @@ def decode_spec(spec: pb.EnvironmentSpec) -> EnvironmentSpec:
     )
 
 
+@refuses("the start of a world")
 def encode_start(start: WorldStart) -> pb.Action:
     """Step 0: what a world begins with."""
     return pb.Action(
@@ -71,11 +77,13 @@ def decode_start(start: pb.WorldStart) -> WorldStart:
     )
 
 
+@refuses("a reply")
 def encode_reply(step: int, reply: Message) -> pb.Action:
     """A later step: the model's reply."""
     return pb.Action(step=step, message=encode_message(reply))
 
 
+@refuses("an observation")
 def encode_observation(step: int, observation: Observation) -> pb.Observation:
     """What the world shows after a step."""
     sent = pb.Observation(
@@ -92,7 +100,8 @@ def encode_observation(step: int, observation: Observation) -> pb.Observation:
 
 
 def decode_observation(observation: pb.Observation) -> Observation:
-    """The observation that was sent."""
+    """The observation that was sent. Raises DataError for a reward or component that is not finite."""
+    _refuse_odd_numbers(observation)
     return Observation(
         messages=tuple(decode_message(message) for message in observation.messages),
         reward=observation.reward if observation.HasField("reward") else None,
@@ -102,3 +111,11 @@ def decode_observation(observation: pb.Observation) -> Observation:
         info=get_struct(observation.info),
         tools=tuple(decode_tool(tool) for tool in observation.tools),
     )
+
+
+def _refuse_odd_numbers(observation: pb.Observation) -> None:
+    if not math.isfinite(observation.reward):
+        raise DataError(f"the reward of step {observation.step} is {observation.reward}; it must be finite or absent")
+    for name, part in observation.components.items():
+        if not math.isfinite(part):
+            raise DataError(f"component '{name}' of step {observation.step} is {part}; it must be finite or absent")

@@ -7,19 +7,32 @@ from rlforge.wire.pb import types_pb2 as rlforge_dot_v1_dot_types__pb2
 
 
 class EnvironmentStub(object):
-    """Serve this beside `grpc.health.v1.Health`; reflection is welcome.
+    """Serve this beside `grpc.health.v1.Health` (a server that drains says NOT_SERVING); reflection is welcome.
 
     Access: TLS or mTLS on the channel; a bearer token in the metadata key `authorization: Bearer <token>`. Refuse a wrong
     one with UNAUTHENTICATED.
 
-    Statuses a client understands:
-    RESOURCE_EXHAUSTED   no world is free; trailing metadata `retry-after-ms` says when to ask again
+    Connection: a client may send HTTP/2 pings on a connection that is quiet for 30 s. Most gRPC servers take that for
+    abuse unless told otherwise: set `grpc.http2.min_ping_interval_without_data_ms` (`grpc.http2.min_recv_ping_interval_...` in
+    some languages) to 10000 or less. Many worlds share a connection; allow as many concurrent streams as worlds.
+
+    Messages: most gRPC libraries refuse more than 4 MiB; rlforge takes 16 MiB unless its recipe says otherwise. A longer
+    message ends in RESOURCE_EXHAUSTED without `retry-after-ms`.
+
+    Deadlines: every call comes with one. A call that reaches it is cancelled, and what it was doing should stop.
+
+    Statuses that a client understands; the message of any is shown to a person:
+    RESOURCE_EXHAUSTED   no world is free; trailing metadata `retry-after-ms` (decimal text) says when to ask again
     UNAVAILABLE          the server is draining or starting: ask again
-    INVALID_ARGUMENT     the request makes no sense: asking again does not help
-    FAILED_PRECONDITION  a step out of order: asking again does not help
-    DEADLINE_EXCEEDED    the world took longer than it was given; it is gone
+    DEADLINE_EXCEEDED    the world took longer than it was given; it is gone, another one may live
     ABORTED              the world broke; another one may live
-    INTERNAL             a bug of the server's
+    INTERNAL             a bug of the server's; the world is gone
+    INVALID_ARGUMENT     the request makes no sense: asking again does not help
+    NOT_FOUND            there is no such split or task: asking again does not help
+    FAILED_PRECONDITION  a step out of order: asking again does not help
+    UNAUTHENTICATED      no token or a wrong one: asking again does not help
+    PERMISSION_DENIED    the token does not allow it: asking again does not help
+    UNIMPLEMENTED        the server has no such call: asking again does not help
     """
 
     def __init__(self, channel):
@@ -46,19 +59,32 @@ class EnvironmentStub(object):
 
 
 class EnvironmentServicer(object):
-    """Serve this beside `grpc.health.v1.Health`; reflection is welcome.
+    """Serve this beside `grpc.health.v1.Health` (a server that drains says NOT_SERVING); reflection is welcome.
 
     Access: TLS or mTLS on the channel; a bearer token in the metadata key `authorization: Bearer <token>`. Refuse a wrong
     one with UNAUTHENTICATED.
 
-    Statuses a client understands:
-    RESOURCE_EXHAUSTED   no world is free; trailing metadata `retry-after-ms` says when to ask again
+    Connection: a client may send HTTP/2 pings on a connection that is quiet for 30 s. Most gRPC servers take that for
+    abuse unless told otherwise: set `grpc.http2.min_ping_interval_without_data_ms` (`grpc.http2.min_recv_ping_interval_...` in
+    some languages) to 10000 or less. Many worlds share a connection; allow as many concurrent streams as worlds.
+
+    Messages: most gRPC libraries refuse more than 4 MiB; rlforge takes 16 MiB unless its recipe says otherwise. A longer
+    message ends in RESOURCE_EXHAUSTED without `retry-after-ms`.
+
+    Deadlines: every call comes with one. A call that reaches it is cancelled, and what it was doing should stop.
+
+    Statuses that a client understands; the message of any is shown to a person:
+    RESOURCE_EXHAUSTED   no world is free; trailing metadata `retry-after-ms` (decimal text) says when to ask again
     UNAVAILABLE          the server is draining or starting: ask again
-    INVALID_ARGUMENT     the request makes no sense: asking again does not help
-    FAILED_PRECONDITION  a step out of order: asking again does not help
-    DEADLINE_EXCEEDED    the world took longer than it was given; it is gone
+    DEADLINE_EXCEEDED    the world took longer than it was given; it is gone, another one may live
     ABORTED              the world broke; another one may live
-    INTERNAL             a bug of the server's
+    INTERNAL             a bug of the server's; the world is gone
+    INVALID_ARGUMENT     the request makes no sense: asking again does not help
+    NOT_FOUND            there is no such split or task: asking again does not help
+    FAILED_PRECONDITION  a step out of order: asking again does not help
+    UNAUTHENTICATED      no token or a wrong one: asking again does not help
+    PERMISSION_DENIED    the token does not allow it: asking again does not help
+    UNIMPLEMENTED        the server has no such call: asking again does not help
     """
 
     def Describe(self, request, context):
@@ -69,8 +95,8 @@ class EnvironmentServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListTasks(self, request, context):
-        """The tasks of a split, always in the same order; a stateless read. A server without tasks of its own answers
-        with none.
+        """The tasks of a split, always in the same order; a stateless read, idempotent. NOT_FOUND for a split that is not
+        among `EnvironmentSpec.splits`. A server without tasks of its own answers with none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,12 +104,17 @@ class EnvironmentServicer(object):
 
     def Interact(self, request_iterator, context):
         """The stream is the world. The first action starts it, every later one is a reply of the model; each is answered by
-        exactly one observation with the same number of step. When the stream ends, is cancelled, drops or reaches its
-        deadline, the world is freed at once, whatever it is doing.
+        exactly one observation with the same number of step, and the next comes only after it. When the client ends its
+        side or cancels, when the connection drops, or when the deadline is reached, the world is freed at once, whatever it
+        is doing.
 
         Steps are numbered 0 (the start), 1, 2, ... and idempotent: an action with the number of the last one answered is
-        answered from memory and moves nothing. Any other number than the next is refused with FAILED_PRECONDITION.
-        After an observation that is `terminated` or `truncated` the server ends the stream.
+        answered from memory and moves nothing. Any other number than the next is refused with FAILED_PRECONDITION, a first
+        action that is no start with INVALID_ARGUMENT. After an observation that is `terminated` or `truncated` the server
+        ends the stream with OK; it may still answer that last step again until then.
+
+        A step that takes longer than it may (`WorldStart.step_timeout_s`) ends the stream with DEADLINE_EXCEEDED; the client
+        gives up on its own a little later. A world is never moved to another stream: what was lost is started anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,19 +146,32 @@ def add_EnvironmentServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Environment(object):
-    """Serve this beside `grpc.health.v1.Health`; reflection is welcome.
+    """Serve this beside `grpc.health.v1.Health` (a server that drains says NOT_SERVING); reflection is welcome.
 
     Access: TLS or mTLS on the channel; a bearer token in the metadata key `authorization: Bearer <token>`. Refuse a wrong
     one with UNAUTHENTICATED.
 
-    Statuses a client understands:
-    RESOURCE_EXHAUSTED   no world is free; trailing metadata `retry-after-ms` says when to ask again
+    Connection: a client may send HTTP/2 pings on a connection that is quiet for 30 s. Most gRPC servers take that for
+    abuse unless told otherwise: set `grpc.http2.min_ping_interval_without_data_ms` (`grpc.http2.min_recv_ping_interval_...` in
+    some languages) to 10000 or less. Many worlds share a connection; allow as many concurrent streams as worlds.
+
+    Messages: most gRPC libraries refuse more than 4 MiB; rlforge takes 16 MiB unless its recipe says otherwise. A longer
+    message ends in RESOURCE_EXHAUSTED without `retry-after-ms`.
+
+    Deadlines: every call comes with one. A call that reaches it is cancelled, and what it was doing should stop.
+
+    Statuses that a client understands; the message of any is shown to a person:
+    RESOURCE_EXHAUSTED   no world is free; trailing metadata `retry-after-ms` (decimal text) says when to ask again
     UNAVAILABLE          the server is draining or starting: ask again
-    INVALID_ARGUMENT     the request makes no sense: asking again does not help
-    FAILED_PRECONDITION  a step out of order: asking again does not help
-    DEADLINE_EXCEEDED    the world took longer than it was given; it is gone
+    DEADLINE_EXCEEDED    the world took longer than it was given; it is gone, another one may live
     ABORTED              the world broke; another one may live
-    INTERNAL             a bug of the server's
+    INTERNAL             a bug of the server's; the world is gone
+    INVALID_ARGUMENT     the request makes no sense: asking again does not help
+    NOT_FOUND            there is no such split or task: asking again does not help
+    FAILED_PRECONDITION  a step out of order: asking again does not help
+    UNAUTHENTICATED      no token or a wrong one: asking again does not help
+    PERMISSION_DENIED    the token does not allow it: asking again does not help
+    UNIMPLEMENTED        the server has no such call: asking again does not help
     """
 
     @staticmethod
