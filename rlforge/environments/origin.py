@@ -21,6 +21,8 @@ class Origin:
     example: Any
     """What to look at: the class itself, or an object that was made."""
     name: str
+    copies: bool = False
+    """Whether worlds are copies of one object that was given."""
 
 
 def origin_of(thing: Any) -> Origin:
@@ -34,7 +36,7 @@ def origin_of(thing: Any) -> Origin:
         with boundary(f"the factory {name}"):
             example = thing()
         return Origin(make=thing, example=example, name=type(example).__name__ if name == "<lambda>" else name)
-    return Origin(make=lambda: copy.deepcopy(thing), example=thing, name=type(thing).__name__)
+    return Origin(make=lambda: copy.deepcopy(thing), example=thing, name=type(thing).__name__, copies=True)
 
 
 def _takes_nothing(thing: Callable[..., Any], what: str) -> None:

@@ -1,0 +1,150 @@
+"""Worlds in this process: slow ones hold nobody up, and a place is free as soon as its world is given up."""
+
+import asyncio
+import time
+
+import pytest
+
+from rlforge.environments.adapt import adapt
+from rlforge.errors import DeadlineExceeded, EndpointBusy, EndpointRefused, EndpointUnavailable
+from rlforge.types import Task
+from tests.unit.environments.worlds import AsyncCounter, Slow, say, start, text
+
+
+@pytest.fixture(autouse=True)
+def _gate():
+    Slow.gate.clear()
+    Slow.closed.clear()
+    yield
+    Slow.gate.set()
+
+
+async def begun():
+    """Let what has been started get as far as it goes."""
+    await asyncio.sleep(0.1)
+
+
+async def eventually(true):
+    for _ in range(500):
+        if true():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never came to be")
+
+
+async def test_a_slow_world_holds_neither_the_loop_nor_others():
+    environment = adapt(Slow)
+    worlds = [(await environment.open(start()))[0] for _ in range(40)]
+    waiting = asyncio.create_task(worlds[0].step(say("wait")))
+    begin = time.monotonic()
+    await asyncio.gather(*(world.step(say("sleep")) for world in worlds[1:]))
+    assert time.monotonic() - begin < 3  # one after another it would be 8 s
+    assert not waiting.done()
+    Slow.gate.set()
+    assert text(await waiting) == "wait"
+
+
+async def test_closing_amid_a_step_frees_the_place_at_once_and_drops_the_result():
+    environment = adapt(Slow, worlds=1)
+    world, _ = await environment.open(start())
+    step = asyncio.create_task(world.step(say("wait")))
+    await begun()
+    with pytest.raises(EndpointBusy, match="1 worlds are in use"):
+        await environment.open(start())
+    begin = time.monotonic()
+    await world.close()
+    other, _ = await environment.open(start())
+    assert time.monotonic() - begin < 1
+    assert Slow.closed == []  # its own code still runs in there
+    Slow.gate.set()
+    await eventually(lambda: Slow.closed)
+    step.cancel()
+    with pytest.raises(EndpointRefused):
+        await world.step(say("up"))
+    await other.close()
+
+
+async def test_cancelling_a_step_frees_the_place_at_once():
+    environment = adapt(Slow, worlds=1)
+    world, _ = await environment.open(start())
+    step = asyncio.create_task(world.step(say("wait")))
+    await begun()
+    step.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await step
+    await environment.open(start(task=Task(id="next", messages=())))
+    assert Slow.closed == []
+    Slow.gate.set()
+    await eventually(lambda: Slow.closed == ["t/1"])
+
+
+async def test_a_step_over_its_time_ends_the_world():
+    world, _ = await adapt(Slow).open(start(step_timeout_s=0.05))
+    with pytest.raises(DeadlineExceeded, match="its step"):
+        await world.step(say("wait"))
+    with pytest.raises(EndpointRefused):
+        await world.step(say("now"))
+
+
+async def test_a_lifetime_ends_the_world_between_steps():
+    world, _ = await adapt(Slow).open(start(lifetime_s=0.2))
+    await world.step(say("now"))
+    await asyncio.sleep(0.25)
+    with pytest.raises(DeadlineExceeded):
+        await world.step(say("now"))
+
+
+async def test_a_class_may_say_how_long_its_steps_take():
+    class Patient(Slow):
+        step_timeout_s = 0.05
+
+    world, _ = await adapt(Patient).open(start())
+    with pytest.raises(DeadlineExceeded):
+        await world.step(say("wait"))
+
+
+async def test_a_world_takes_one_step_at_a_time():
+    world, _ = await adapt(Slow).open(start())
+    first = asyncio.create_task(world.step(say("wait")))
+    await begun()
+    with pytest.raises(EndpointRefused, match="under way"):
+        await world.step(say("now"))
+    Slow.gate.set()
+    await first
+
+
+async def test_closing_waits_for_the_users_close_and_may_be_done_twice():
+    made = []
+
+    def make():
+        made.append(AsyncCounter())
+        return made[-1]
+
+    environment = adapt(make)
+    world, _ = await environment.open(start())
+    other, _ = await environment.open(start())
+    await world.close()
+    await world.close()
+    assert [each.closed for each in made[-2:]] == [True, False]
+    await environment.close()
+    assert made[-1].closed
+    with pytest.raises(EndpointUnavailable):
+        await environment.open(start())
+    with pytest.raises(EndpointRefused):
+        await other.step(say("x"))
+
+
+async def test_a_failed_reset_frees_its_place():
+    class Broken(Slow):
+        def reset(self, task):
+            if task.id == "t/1":
+                raise OSError("no simulator")
+            return super().reset(task)
+
+        def close(self): ...
+
+    environment = adapt(Broken, worlds=1)
+    for _ in range(2):
+        with pytest.raises(Exception, match="no simulator"):
+            await environment.open(start())
+    await environment.open(start(task=Task(id="t/2", messages=())))
