@@ -9,12 +9,13 @@ from rlforge.wire.pb import types_pb2 as rlforge_dot_v1_dot_types__pb2
 class EnvironmentStub(object):
     """Serve this beside `grpc.health.v1.Health` (a server that drains says NOT_SERVING); reflection is welcome.
 
-    Access: TLS or mTLS on the channel; a bearer token in the metadata key `authorization: Bearer <token>`. Refuse a wrong
-    one with UNAUTHENTICATED.
+    Access: TLS or mTLS on the channel; a bearer token in the metadata key `authorization: Bearer <token>`. Refuse a
+    wrong one with UNAUTHENTICATED.
 
     Connection: a client may send HTTP/2 pings on a connection that is quiet for 30 s. Most gRPC servers take that for
-    abuse unless told otherwise: set `grpc.http2.min_ping_interval_without_data_ms` (`grpc.http2.min_recv_ping_interval_...` in
-    some languages) to 10000 or less. Many worlds share a connection; allow as many concurrent streams as worlds.
+    abuse unless told otherwise: set `grpc.http2.min_ping_interval_without_data_ms` to 10000 or less, and
+    `grpc.http2.max_ping_strikes` to 0 (other languages have other names for the same). Many worlds share a connection:
+    allow as many concurrent streams as worlds.
 
     Messages: most gRPC libraries refuse more than 4 MiB; rlforge takes 16 MiB unless its recipe says otherwise. A longer
     message ends in RESOURCE_EXHAUSTED without `retry-after-ms`.
@@ -61,12 +62,13 @@ class EnvironmentStub(object):
 class EnvironmentServicer(object):
     """Serve this beside `grpc.health.v1.Health` (a server that drains says NOT_SERVING); reflection is welcome.
 
-    Access: TLS or mTLS on the channel; a bearer token in the metadata key `authorization: Bearer <token>`. Refuse a wrong
-    one with UNAUTHENTICATED.
+    Access: TLS or mTLS on the channel; a bearer token in the metadata key `authorization: Bearer <token>`. Refuse a
+    wrong one with UNAUTHENTICATED.
 
     Connection: a client may send HTTP/2 pings on a connection that is quiet for 30 s. Most gRPC servers take that for
-    abuse unless told otherwise: set `grpc.http2.min_ping_interval_without_data_ms` (`grpc.http2.min_recv_ping_interval_...` in
-    some languages) to 10000 or less. Many worlds share a connection; allow as many concurrent streams as worlds.
+    abuse unless told otherwise: set `grpc.http2.min_ping_interval_without_data_ms` to 10000 or less, and
+    `grpc.http2.max_ping_strikes` to 0 (other languages have other names for the same). Many worlds share a connection:
+    allow as many concurrent streams as worlds.
 
     Messages: most gRPC libraries refuse more than 4 MiB; rlforge takes 16 MiB unless its recipe says otherwise. A longer
     message ends in RESOURCE_EXHAUSTED without `retry-after-ms`.
@@ -105,16 +107,16 @@ class EnvironmentServicer(object):
     def Interact(self, request_iterator, context):
         """The stream is the world. The first action starts it, every later one is a reply of the model; each is answered by
         exactly one observation with the same number of step, and the next comes only after it. When the client ends its
-        side or cancels, when the connection drops, or when the deadline is reached, the world is freed at once, whatever it
-        is doing.
+        side or cancels, when the connection drops, or when the deadline is reached, the world is freed at once, whatever
+        it is doing.
 
         Steps are numbered 0 (the start), 1, 2, ... and idempotent: an action with the number of the last one answered is
         answered from memory and moves nothing. Any other number than the next is refused with FAILED_PRECONDITION, a first
         action that is no start with INVALID_ARGUMENT. After an observation that is `terminated` or `truncated` the server
         ends the stream with OK; it may still answer that last step again until then.
 
-        A step that takes longer than it may (`WorldStart.step_timeout_s`) ends the stream with DEADLINE_EXCEEDED; the client
-        gives up on its own a little later. A world is never moved to another stream: what was lost is started anew.
+        A step that takes longer than it may (`WorldStart.step_timeout_s`) ends the stream with DEADLINE_EXCEEDED; the
+        client gives up on its own a little later. A world is never moved to another stream: what was lost is started anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,12 +150,13 @@ def add_EnvironmentServicer_to_server(servicer, server):
 class Environment(object):
     """Serve this beside `grpc.health.v1.Health` (a server that drains says NOT_SERVING); reflection is welcome.
 
-    Access: TLS or mTLS on the channel; a bearer token in the metadata key `authorization: Bearer <token>`. Refuse a wrong
-    one with UNAUTHENTICATED.
+    Access: TLS or mTLS on the channel; a bearer token in the metadata key `authorization: Bearer <token>`. Refuse a
+    wrong one with UNAUTHENTICATED.
 
     Connection: a client may send HTTP/2 pings on a connection that is quiet for 30 s. Most gRPC servers take that for
-    abuse unless told otherwise: set `grpc.http2.min_ping_interval_without_data_ms` (`grpc.http2.min_recv_ping_interval_...` in
-    some languages) to 10000 or less. Many worlds share a connection; allow as many concurrent streams as worlds.
+    abuse unless told otherwise: set `grpc.http2.min_ping_interval_without_data_ms` to 10000 or less, and
+    `grpc.http2.max_ping_strikes` to 0 (other languages have other names for the same). Many worlds share a connection:
+    allow as many concurrent streams as worlds.
 
     Messages: most gRPC libraries refuse more than 4 MiB; rlforge takes 16 MiB unless its recipe says otherwise. A longer
     message ends in RESOURCE_EXHAUSTED without `retry-after-ms`.

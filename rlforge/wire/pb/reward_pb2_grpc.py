@@ -7,13 +7,15 @@ from rlforge.wire.pb import types_pb2 as rlforge_dot_v1_dot_types__pb2
 
 
 class RewardStub(object):
-    """Serve this beside `grpc.health.v1.Health`; reflection is welcome. Access, connection, messages, deadlines and statuses
-    are those of `Environment`; RESOURCE_EXHAUSTED with `retry-after-ms` says that too many requests are under way.
+    """Serve this beside `grpc.health.v1.Health`; reflection is welcome. Access, connection, messages, deadlines and
+    statuses are those of `Environment`; RESOURCE_EXHAUSTED with `retry-after-ms` says that too many requests are under
+    way.
 
     Over HTTP: `POST /v1/score` takes a ScoreRequest and gives a ScoreResponse, `GET /v1/reward` gives a ScorerSpec, both
-    as JSON; a fault is an HTTP status with `{"error": {"kind": ..., "message": ..., "retryable": ...}}`. Statuses: 401 and
-    403 for a wrong token, 400 and 422 for a request that makes no sense, 413 for one that is too long, 429 or 503 with
-    `Retry-After` (seconds) when there is no room now, 504 when the deadline has passed, 500 for a bug of the server's.
+    as JSON; a fault is an HTTP status with `{"error": {"kind": ..., "message": ..., "retryable": ...}}`. Statuses: 401
+    and 403 for a wrong token, 400 and 422 for a request that makes no sense, 413 for one that is too long, 429 or 503
+    with `Retry-After` (seconds) when there is no room now, 504 when the deadline has passed, 500 for a bug of the
+    server's.
     """
 
     def __init__(self, channel):
@@ -40,13 +42,15 @@ class RewardStub(object):
 
 
 class RewardServicer(object):
-    """Serve this beside `grpc.health.v1.Health`; reflection is welcome. Access, connection, messages, deadlines and statuses
-    are those of `Environment`; RESOURCE_EXHAUSTED with `retry-after-ms` says that too many requests are under way.
+    """Serve this beside `grpc.health.v1.Health`; reflection is welcome. Access, connection, messages, deadlines and
+    statuses are those of `Environment`; RESOURCE_EXHAUSTED with `retry-after-ms` says that too many requests are under
+    way.
 
     Over HTTP: `POST /v1/score` takes a ScoreRequest and gives a ScoreResponse, `GET /v1/reward` gives a ScorerSpec, both
-    as JSON; a fault is an HTTP status with `{"error": {"kind": ..., "message": ..., "retryable": ...}}`. Statuses: 401 and
-    403 for a wrong token, 400 and 422 for a request that makes no sense, 413 for one that is too long, 429 or 503 with
-    `Retry-After` (seconds) when there is no room now, 504 when the deadline has passed, 500 for a bug of the server's.
+    as JSON; a fault is an HTTP status with `{"error": {"kind": ..., "message": ..., "retryable": ...}}`. Statuses: 401
+    and 403 for a wrong token, 400 and 422 for a request that makes no sense, 413 for one that is too long, 429 or 503
+    with `Retry-After` (seconds) when there is no room now, 504 when the deadline has passed, 500 for a bug of the
+    server's.
     """
 
     def Describe(self, request, context):
@@ -58,9 +62,9 @@ class RewardServicer(object):
 
     def Score(self, request, context):
         """Judges a batch: one score for every item. One that fails is `unscored`; the others keep their scores. An item that
-        is not done when the deadline nears is best answered as unscored with the kind `timeout`, retryable: at the deadline
-        the whole answer is lost. Idempotent by `ScoreItem.id`: the same item may be sent again, in another request too, and
-        must be judged alike. What comes late or twice is recorded once.
+        is not done when the deadline nears is best answered as unscored with the kind `timeout`, retryable: at the
+        deadline the whole answer is lost. Idempotent by `ScoreItem.id`: the same item may be sent again, in another
+        request too, and must be judged alike. What comes late or twice is recorded once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,13 +104,15 @@ def add_RewardServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Reward(object):
-    """Serve this beside `grpc.health.v1.Health`; reflection is welcome. Access, connection, messages, deadlines and statuses
-    are those of `Environment`; RESOURCE_EXHAUSTED with `retry-after-ms` says that too many requests are under way.
+    """Serve this beside `grpc.health.v1.Health`; reflection is welcome. Access, connection, messages, deadlines and
+    statuses are those of `Environment`; RESOURCE_EXHAUSTED with `retry-after-ms` says that too many requests are under
+    way.
 
     Over HTTP: `POST /v1/score` takes a ScoreRequest and gives a ScoreResponse, `GET /v1/reward` gives a ScorerSpec, both
-    as JSON; a fault is an HTTP status with `{"error": {"kind": ..., "message": ..., "retryable": ...}}`. Statuses: 401 and
-    403 for a wrong token, 400 and 422 for a request that makes no sense, 413 for one that is too long, 429 or 503 with
-    `Retry-After` (seconds) when there is no room now, 504 when the deadline has passed, 500 for a bug of the server's.
+    as JSON; a fault is an HTTP status with `{"error": {"kind": ..., "message": ..., "retryable": ...}}`. Statuses: 401
+    and 403 for a wrong token, 400 and 422 for a request that makes no sense, 413 for one that is too long, 429 or 503
+    with `Retry-After` (seconds) when there is no room now, 504 when the deadline has passed, 500 for a bug of the
+    server's.
     """
 
     @staticmethod
