@@ -21,6 +21,7 @@ _EXPORTS = {
     "Rollout": "rlforge.types",
     "Score": "rlforge.types",
     "Task": "rlforge.types",
+    "serve": "rlforge.hosting.serve",
 }
 __all__ = ["Message", "RlforgeError", "Rollout", "Score", "Task", "__version__"]
 

@@ -69,6 +69,13 @@ class EndpointUnavailable(EndpointError):
 class EndpointBusy(EndpointError):
     """The endpoint has no room now: asking again later helps."""
 
+    retry_after_s: float = 0.0
+    """Seconds the endpoint advises to wait before the next attempt; 0: it said nothing."""
+
+    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
 
 class EndpointRefused(EndpointError):
     """The endpoint says that the request is wrong or not allowed: asking again does not help."""
@@ -76,6 +83,10 @@ class EndpointRefused(EndpointError):
 
 class EndpointBroken(EndpointError):
     """The endpoint failed at it or answered with what makes no sense; another attempt may fare better."""
+
+
+class SandboxError(RlforgeError):
+    """A sandbox could not be made or failed; this says nothing about the code that was to run in it."""
 
 
 class ExtensionError(RlforgeError):

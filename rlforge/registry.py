@@ -75,6 +75,9 @@ ORCHESTRATORS = Registry("orchestrator", {"single_turn": "rlforge.orchestrators.
 SCORERS = Registry(
     "scorer",
     {
+        "grpc": "rlforge.rewards.remote:RemoteScorer",
+        "http": "rlforge.rewards.remote:RemoteScorer",
+        "judge": "rlforge.rewards.judge:JudgeScorer",
         "python": "rlforge.rewards.python:PythonScorer",
         "reasoning_gym": "rlforge.rewards.reasoning_gym:ReasoningGymScorer",
         "regex": "rlforge.rewards.regex:RegexScorer",
@@ -87,6 +90,17 @@ SOURCES = Registry(
         "python": "rlforge.data.python:PythonSource",
         "reasoning_gym": "rlforge.data.reasoning_gym:ReasoningGymSource",
         "text": "rlforge.data.text:TextSource",
+    },
+)
+TOOL_FORMATS = Registry("tool format", {"hermes": "rlforge.tokens.tool_calls.hermes:Hermes"})
+TRANSPORTS = Registry(
+    "transport",
+    {
+        "grpc": "rlforge.transports.grpc:Grpc",
+        "grpcs": "rlforge.transports.grpc:Grpc",
+        "http": "rlforge.transports.http:Http",
+        "https": "rlforge.transports.http:Http",
+        "python": "rlforge.transports.in_process:InProcess",
     },
 )
 WEIGHT_CHANNELS = Registry("weight channel", {"shared_memory": "rlforge.weights.shared_memory:SharedMemoryChannel"})

@@ -39,6 +39,21 @@ class EndpointConfig(BaseConfig):
     """Size of one message at most, both ways."""
     connections: int = Field(default=1, ge=1)
     """Connections kept open by each rollout worker or router."""
+    busy_timeout_s: float = Field(default=600.0, gt=0)
+    """Seconds to wait for a free world while the endpoint says that all are taken."""
+    keepalive_s: float = Field(default=300.0, ge=10)
+    """Seconds between signs of life on an idle gRPC connection. Servers that are not ours may drop a client that gives
+    them more often than every 300 s."""
+
+    @property
+    def scheme(self) -> str:
+        """What the address begins with: `grpc`, `https`, `python`, …"""
+        return self.address.partition(":")[0]
+
+    @property
+    def secure(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.scheme in ("grpcs", "https")
 
     @field_validator("address")
     @classmethod

@@ -1,0 +1,111 @@
+"""A plain reward function in the role of a reward endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+from rlforge.errors import ConfigError, ExtensionError, RlforgeError, boundary
+from rlforge.interfaces import RewardEndpoint
+from rlforge.rewards.outcomes import Outcome, as_outcome, as_outcomes, raised, unscored
+from rlforge.types import Rollout, Score, ScorerSpec
+
+SHARE_OF_DEADLINE = 0.9
+"""Part of a request's time after which what is not done is answered as unscored: at the deadline all would be lost."""
+THREADS = 32
+"""Calls of a plain function that run side by side."""
+
+
+def as_reward_endpoint(thing: Any, *, name: str = "", batch: bool = False, concurrency: int = 0) -> RewardEndpoint:
+    """What plays the role already, or a function of a rollout (with `batch`, of a list of them) put into it.
+
+    Raises ConfigError for anything else.
+    """
+    if isinstance(thing, RewardEndpoint) and not inspect.isclass(thing):
+        return thing
+    if not callable(thing) or inspect.isclass(thing):
+        raise ConfigError(f"{thing!r} is no reward: it must be a function of a rollout, or play RewardEndpoint")
+    return FunctionEndpoint(thing, name=name, batch=batch, concurrency=concurrency)
+
+
+class FunctionEndpoint:
+    """Judges with a function, sync (on threads, so that a slow one holds nobody) or async."""
+
+    def __init__(
+        self, function: Callable[[Any], Any], *, name: str = "", batch: bool = False, concurrency: int = 0
+    ) -> None:
+        self._function = function
+        self._name = name or getattr(function, "__name__", type(function).__name__)
+        self._batch = batch
+        self._concurrency = concurrency
+        self._source = inspect.getsourcefile(inspect.unwrap(function)) if inspect.isfunction(function) else None
+        self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004  # an object with an async __call__
+        )
+        self._threads = None if self._is_async else ThreadPoolExecutor(THREADS, f"reward-{self._name}")
+
+    async def describe(self) -> ScorerSpec:
+        """Its name, and how many requests it takes at once."""
+        return ScorerSpec(name=self._name, max_concurrency=self._concurrency)
+
+    async def score(self, items: Mapping[str, Rollout], *, request_id: str, timeout_s: float) -> Mapping[str, Score]:
+        """One score for each item. An exception leaves the item unscored; so does the end of the time."""
+        wait_s = timeout_s * SHARE_OF_DEADLINE
+        if self._batch:
+            outcomes = await self._judge_together(list(items.values()), wait_s)
+        else:
+            outcomes = await self._judge_each(list(items.values()), wait_s)
+        return {item: Score(scorer=self._name, **outcome) for item, outcome in zip(items, outcomes, strict=True)}
+
+    async def close(self) -> None:
+        """Let go of the threads; a call that runs is not waited for."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _judge_each(self, rollouts: Sequence[Rollout], wait_s: float) -> list[Outcome]:
+        if not rollouts:
+            return []
+        calls = [asyncio.ensure_future(self._outcome(rollout)) for rollout in rollouts]
+        try:
+            await asyncio.wait(calls, timeout=wait_s)
+            return [call.result() if call.done() else _late(wait_s) for call in calls]
+        finally:
+            for call in calls:
+                call.cancel()
+
+    async def _judge_together(self, rollouts: list[Rollout], wait_s: float) -> list[Outcome]:
+        scope = asyncio.timeout(wait_s)
+        try:
+            async with scope:
+                return as_outcomes(await self._call(rollouts), len(rollouts))
+        except RlforgeError as error:
+            return [self._raised(error)] * len(rollouts)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            return [_late(wait_s)] * len(rollouts)
+
+    async def _outcome(self, rollout: Rollout) -> Outcome:
+        try:
+            return as_outcome(await self._call(rollout))
+        except RlforgeError as error:
+            return self._raised(error)
+
+    async def _call(self, given: object) -> object:
+        with boundary(f"reward '{self._name}'"):
+            if self._threads is None:
+                return await self._function(given)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._function, given)
+
+    def _raised(self, error: RlforgeError) -> Outcome:
+        cause = error.__cause__ if isinstance(error, ExtensionError) else None
+        if isinstance(cause, RlforgeError):
+            cause = None
+        return raised(cast(BaseException, cause or error), self._source or "")
+
+
+def _late(wait_s: float) -> Outcome:
+    return unscored("timeout", f"the function was not done after {wait_s:.3g} s", retryable=True)

@@ -1,0 +1,196 @@
+"""Environments and reward endpoints behind `grpc://` and `grpcs://`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from rlforge.errors import DataError, DeadlineExceeded, EndpointBroken, EndpointUnavailable
+from rlforge.transports.config import EndpointConfig
+from rlforge.transports.grpc_channel import Channels
+from rlforge.transports.grpc_status import from_status
+from rlforge.transports.remote import RemoteEnvironment
+from rlforge.types import EnvironmentSpec, Message, Observation, Rollout, Score, ScorerSpec, Task, WorldStart
+from rlforge.wire.pb import environment_pb2 as pb
+from rlforge.wire.pb import reward_pb2, types_pb2
+from rlforge.wire.rollouts import decode_task
+from rlforge.wire.scores import decode_scorer_spec, decode_scores, encode_score_request
+from rlforge.wire.worlds import decode_observation, decode_spec, encode_reply, encode_start
+
+END: Any = grpc.aio.EOF  # pyright: ignore[reportAttributeAccessIssue]  # missing from the types, not from grpc
+ENVIRONMENT = "/rlforge.v1.Environment"
+REWARD = "/rlforge.v1.Reward"
+
+
+class Grpc:
+    """The transport of `grpc://` and `grpcs://`."""
+
+    def __init__(self, config: EndpointConfig) -> None:
+        self._channels = Channels(config)
+
+    def environment(self) -> GrpcEnvironment:
+        """The environment at the address."""
+        return GrpcEnvironment(self._channels)
+
+    def reward(self) -> GrpcReward:
+        """The reward endpoint at the address."""
+        return GrpcReward(self._channels)
+
+
+class GrpcEnvironment(RemoteEnvironment):
+    """An environment over gRPC: every world is a stream of its own."""
+
+    def __init__(self, channels: Channels) -> None:
+        super().__init__(channels.config)
+        self.channels = channels
+
+    async def tasks(self, split: str, offset: int = 0, limit: int = 0) -> AsyncIterator[Task]:
+        """The tasks of a split in their order; each must come within `connect_timeout_s`."""
+        channel = await self.channels.ready()
+        call = channel.unary_stream(
+            f"{ENVIRONMENT}/ListTasks", pb.ListTasksRequest.SerializeToString, types_pb2.Task.FromString
+        )(pb.ListTasksRequest(split=split, offset=offset, limit=limit), metadata=self.channels.metadata)
+        try:
+            while True:
+                async with asking(self.channels, f"listing tasks of '{split}'", self.config.connect_timeout_s):
+                    task = await call.read()
+                    if task is END:
+                        return
+                    decoded = decode_task(task)
+                yield decoded
+        finally:
+            call.cancel()
+
+    async def _describe(self) -> EnvironmentSpec:
+        sent = await _unary(self.channels, f"{ENVIRONMENT}/Describe", pb.DescribeRequest(), pb.EnvironmentSpec)
+        return decode_spec(sent)
+
+    async def _open(self, start: WorldStart) -> tuple[GrpcWorld, Observation]:
+        channel = await self.channels.ready()
+        call = channel.stream_stream(f"{ENVIRONMENT}/Interact")(
+            timeout=start.lifetime_s or None, metadata=self.channels.metadata
+        )
+        world = GrpcWorld(self, call, start.rollout_id or start.task.id, self.step_timeout_s(start))
+        return world, await world.begin(start)
+
+    async def _close(self) -> None:
+        await self.channels.close()
+
+
+class GrpcWorld:
+    """One stream: the world lives as long as it does."""
+
+    __slots__ = ("_call", "_environment", "_step", "_timeout_s", "_who")
+
+    def __init__(self, environment: GrpcEnvironment, call: Any, who: str, timeout_s: float) -> None:
+        self._environment: GrpcEnvironment | None = environment
+        self._call = call
+        self._who = who
+        self._timeout_s = timeout_s
+        self._step = 0
+
+    async def begin(self, start: WorldStart) -> Observation:
+        """The first observation. On a fault the stream is gone; its place is given back by who opened it."""
+        try:
+            return await self._exchange(encode_start(start))
+        except BaseException:
+            self._environment = None
+            self._call.cancel()
+            raise
+
+    async def step(self, reply: Message) -> Observation:
+        """What the world shows after the model's reply. Raises EndpointError or DeadlineExceeded; then it is gone."""
+        self._step += 1
+        try:
+            observation = await self._exchange(encode_reply(self._step, reply))
+        except BaseException:
+            await self.close()
+            raise
+        if observation.over:
+            self._give_back()
+        return observation
+
+    async def close(self) -> None:
+        """End the stream, which frees the world. May be called twice."""
+        self._call.cancel()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        if self._environment is not None:
+            self._environment.freed()
+            self._environment = None
+
+    async def _exchange(self, action: pb.Action) -> Observation:
+        if self._environment is None:
+            raise EndpointUnavailable(f"step {self._step} of the world of {self._who}: the world is gone")
+        channels = self._environment.channels
+        async with asking(channels, f"step {action.step} of the world of {self._who}", self._timeout_s):
+            with suppress(asyncio.InvalidStateError):  # the stream has ended: reading says why
+                await self._call.write(action.SerializeToString())
+            while (answer := await self._call.read()) is not END:
+                observation = pb.Observation.FromString(answer)
+                if observation.step == action.step:
+                    return decode_observation(observation)
+                if observation.step > action.step:
+                    raise EndpointBroken(
+                        f"step {action.step} of the world of {self._who} at {channels.config.address} was answered "
+                        f"as step {observation.step}; an observation carries the number of the step it answers"
+                    )
+            raise EndpointBroken(
+                f"the stream of the world of {self._who} at {channels.config.address} ended without an answer to "
+                f"step {action.step}"
+            )
+
+
+class GrpcReward:
+    """A reward endpoint over gRPC."""
+
+    def __init__(self, channels: Channels) -> None:
+        self._channels = channels
+
+    async def describe(self) -> ScorerSpec:
+        """What it is. Raises EndpointError or DeadlineExceeded."""
+        request = reward_pb2.DescribeScorerRequest()
+        return decode_scorer_spec(await _unary(self._channels, f"{REWARD}/Describe", request, reward_pb2.ScorerSpec))
+
+    async def score(self, items: Mapping[str, Rollout], *, request_id: str, timeout_s: float) -> Mapping[str, Score]:
+        """Scores by item id: the first that came for each. Raises EndpointError or DeadlineExceeded."""
+        request = encode_score_request(items, request_id)
+        doing = f"scoring {len(items)} rollouts"
+        answer = await _unary(self._channels, f"{REWARD}/Score", request, reward_pb2.ScoreResponse, doing, timeout_s)
+        return decode_scores(answer, items, self._channels.config.address)
+
+    async def close(self) -> None:
+        """Disconnect. May be called twice."""
+        await self._channels.close()
+
+
+async def _unary(
+    channels: Channels, method: str, request: Any, answer: Any, doing: str = "", timeout_s: float = 0.0
+) -> Any:
+    channel = await channels.ready()
+    ask = channel.unary_unary(method)
+    wait_s = timeout_s or channels.config.connect_timeout_s
+    async with asking(channels, doing or f"asking {method[1:]}", wait_s):
+        said = await ask(request.SerializeToString(), timeout=wait_s, metadata=channels.metadata)
+        return answer.FromString(said)
+
+
+@asynccontextmanager
+async def asking(channels: Channels, doing: str, timeout_s: float) -> AsyncGenerator[None]:
+    """Turn what an RPC raises into our errors; wait no longer than `timeout_s` seconds."""
+    address = channels.config.address
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except grpc.aio.AioRpcError as error:
+        raise from_status(error, f"{doing} at {address}", channels.secrets) from None
+    except (DecodeError, DataError) as error:
+        raise EndpointBroken(f"{doing} at {address}: the answer makes no sense: {error}") from error
+    except TimeoutError as error:
+        raise DeadlineExceeded(f"{doing} at {address}: no answer within {timeout_s:g} s") from error

@@ -1,0 +1,54 @@
+"""Reads secrets from where a recipe says that they are, and keeps their text out of messages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from rlforge.errors import ConfigError
+
+
+class Secret:
+    """A text that shows as stars wherever it is printed; `reveal` gives it away."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself: for the wire, never for a message."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+
+def read_secret(where: str | None, what: str) -> Secret | None:
+    """The secret at `env:NAME` or `file:PATH`, white space around it cut off; None where none is named.
+
+    Raises ConfigError when there is none, in words that name `what` it is for and the place.
+    """
+    if where is None:
+        return None
+    kind, _, place = where.partition(":")
+    if kind == "env":
+        text = os.environ.get(place, "")
+    else:
+        try:
+            text = Path(place).expanduser().read_text(encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"the {what} is to be read from '{where}': {error.strerror or error}") from error
+    if not text.strip():
+        raise ConfigError(f"the {what} is to be read from '{where}', but there is nothing; set it before you start")
+    return Secret(text.strip())
+
+
+def redacted(text: str, secrets: Iterable[Secret | None]) -> str:
+    """The text with every secret in it replaced by stars: somebody else's words may repeat what we sent."""
+    for secret in filter(None, secrets):
+        text = text.replace(secret.reveal(), "***")
+    return text
