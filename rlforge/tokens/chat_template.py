@@ -19,15 +19,25 @@ import jinja2.parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rlforge.errors import ConfigError, DataError
-from rlforge.types import JsonPart, Message, TextPart, ToolCall
+from rlforge.types import JsonPart, Message, TextPart, ToolCall, ToolSpec
 
 CHATML = (
+    "{% if tools %}"
+    "{{ '<|im_start|>system\nTools, as JSON:\n' }}"
+    "{% for tool in tools %}{{ tool['function'] | tojson + '\n' }}{% endfor %}"
+    '{{ \'To call one:\n<tool_call>\n{"name": name, "arguments": {}}\n</tool_call><|im_end|>\n\' }}'
+    "{% endif %}"
     "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] }}"
+    "{% for call in message['tool_calls'] or [] %}"
+    "{{ '\n<tool_call>\n' + {'name': call['function']['name'], 'arguments': call['function']['arguments']} | tojson }}"
+    "{{ '\n</tool_call>' }}"
+    "{% endfor %}"
+    "{{ '<|im_end|>' + '\n' }}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-"""The template of models made from scratch."""
+"""The template of models made from scratch; tools are told and called as Hermes models do."""
 
 
 class ChatTemplate:
@@ -41,8 +51,10 @@ class ChatTemplate:
         except jinja2.TemplateError as error:
             raise ConfigError(f"the chat template of {owner} does not compile: {error}") from error
 
-    def render(self, messages: Sequence[Message], *, generation_prompt: bool) -> str:
+    def render(self, messages: Sequence[Message], *, generation_prompt: bool, tools: Sequence[ToolSpec] = ()) -> str:
         """The conversation as text, ending where the assistant is to speak when `generation_prompt`.
+
+        `tools` are told to the model in the template's own way; one that knows no tools passes them over.
 
         Raises DataError when the template refuses the messages, as some do for a system message or for two user
         messages in a row.
@@ -50,7 +62,10 @@ class ChatTemplate:
         spoken = [_plain(message) for message in messages]
         try:
             return self._template.render(
-                messages=spoken, add_generation_prompt=generation_prompt, tools=None, **self._special_tokens
+                messages=spoken,
+                add_generation_prompt=generation_prompt,
+                tools=[_plain_tool(tool) for tool in tools] or None,
+                **self._special_tokens,
             )
         except jinja2.TemplateError as error:
             roles = ", ".join(message.role for message in messages) or "none"
@@ -118,3 +133,11 @@ def _plain_call(call: ToolCall) -> dict[str, Any]:
     except json.JSONDecodeError:
         arguments = call.arguments  # a policy may write broken JSON: show it what it wrote
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+
+
+def _plain_tool(tool: ToolSpec) -> dict[str, Any]:
+    parameters = dict(tool.parameters) or {"type": "object", "properties": {}}
+    return {
+        "type": "function",
+        "function": {"name": tool.name, "description": tool.description, "parameters": parameters},
+    }

@@ -9,7 +9,7 @@ from pathlib import Path
 from rlforge.errors import ConfigError, DataError
 from rlforge.tokens.chat_template import ChatTemplate
 from rlforge.tokens.folder import TokenizerFolder
-from rlforge.types import JsonPart, Message
+from rlforge.types import JsonPart, Message, ToolSpec
 
 _PROBE = "rlforge"
 _CACHED_PROMPTS = 4096
@@ -28,6 +28,11 @@ class ChatRenderer:
         self.vocabulary = folder.backend.get_vocab_size(with_added_tokens=True)
         """Number of token ids."""
         self._remembered: Callable[[tuple[Message, ...]], tuple[int, ...]] = lru_cache(_CACHED_PROMPTS)(self._prompt)
+        self.encode_given: Callable[[str], tuple[int, ...]] = lru_cache(_CACHED_PROMPTS)(self.encode)
+        """As `encode`, for what many rollouts are given: it is remembered."""
+        self._special = frozenset(
+            token_id for token_id, token in folder.backend.get_added_tokens_decoder().items() if token.special
+        )
         self._end_of_turn = None if template is None else self._find_end_of_turn(template)
 
     @classmethod
@@ -49,6 +54,16 @@ class ChatRenderer:
         if any(isinstance(part, JsonPart) for message in messages for part in message.content):
             return self._prompt(messages)  # a JSON value has no hash
         return self._remembered(messages)
+
+    def text(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> str:
+        """The template's text up to where the assistant is to speak. Raises DataError when it refuses the messages."""
+        if self._template is None:
+            raise ConfigError(_no_template(self._folder.path))
+        return self._template.render(messages, generation_prompt=True, tools=tools)
+
+    def is_special(self, token_id: int) -> bool:
+        """Whether a token is one of the marks between messages rather than text."""
+        return token_id in self._special
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of sampled tokens, special tokens left out."""
@@ -85,9 +100,7 @@ class ChatRenderer:
         return tuple(ids), tuple(written)
 
     def _prompt(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
-        if self._template is None:
-            raise ConfigError(_no_template(self._folder.path))
-        return self.encode(self._template.render(messages, generation_prompt=True))
+        return self.encode(self.text(messages))
 
     def _supervised(self) -> tuple[ChatTemplate, int]:
         if self._template is None:
