@@ -12,10 +12,10 @@ class EnvironmentStub(object):
     Access: TLS or mTLS on the channel; a bearer token in the metadata key `authorization: Bearer <token>`. Refuse a
     wrong one with UNAUTHENTICATED.
 
-    Connection: a client may send HTTP/2 pings on a connection that is quiet for 30 s. Most gRPC servers take that for
-    abuse unless told otherwise: set `grpc.http2.min_ping_interval_without_data_ms` to 10000 or less, and
-    `grpc.http2.max_ping_strikes` to 0 (other languages have other names for the same). Many worlds share a connection:
-    allow as many concurrent streams as worlds.
+    Connection: on a quiet connection rlforge sends an HTTP/2 ping every 300 s, which gRPC servers allow by default. A
+    recipe may ask for more of them (`keepalive_s`, down to 10 s); most servers take that for abuse unless
+    `grpc.http2.min_ping_interval_without_data_ms` is lowered. Many worlds share a connection: allow as many concurrent
+    streams as worlds.
 
     Messages: most gRPC libraries refuse more than 4 MiB; rlforge takes 16 MiB unless its recipe says otherwise. A longer
     message ends in RESOURCE_EXHAUSTED without `retry-after-ms`.
@@ -65,10 +65,10 @@ class EnvironmentServicer(object):
     Access: TLS or mTLS on the channel; a bearer token in the metadata key `authorization: Bearer <token>`. Refuse a
     wrong one with UNAUTHENTICATED.
 
-    Connection: a client may send HTTP/2 pings on a connection that is quiet for 30 s. Most gRPC servers take that for
-    abuse unless told otherwise: set `grpc.http2.min_ping_interval_without_data_ms` to 10000 or less, and
-    `grpc.http2.max_ping_strikes` to 0 (other languages have other names for the same). Many worlds share a connection:
-    allow as many concurrent streams as worlds.
+    Connection: on a quiet connection rlforge sends an HTTP/2 ping every 300 s, which gRPC servers allow by default. A
+    recipe may ask for more of them (`keepalive_s`, down to 10 s); most servers take that for abuse unless
+    `grpc.http2.min_ping_interval_without_data_ms` is lowered. Many worlds share a connection: allow as many concurrent
+    streams as worlds.
 
     Messages: most gRPC libraries refuse more than 4 MiB; rlforge takes 16 MiB unless its recipe says otherwise. A longer
     message ends in RESOURCE_EXHAUSTED without `retry-after-ms`.
@@ -153,10 +153,10 @@ class Environment(object):
     Access: TLS or mTLS on the channel; a bearer token in the metadata key `authorization: Bearer <token>`. Refuse a
     wrong one with UNAUTHENTICATED.
 
-    Connection: a client may send HTTP/2 pings on a connection that is quiet for 30 s. Most gRPC servers take that for
-    abuse unless told otherwise: set `grpc.http2.min_ping_interval_without_data_ms` to 10000 or less, and
-    `grpc.http2.max_ping_strikes` to 0 (other languages have other names for the same). Many worlds share a connection:
-    allow as many concurrent streams as worlds.
+    Connection: on a quiet connection rlforge sends an HTTP/2 ping every 300 s, which gRPC servers allow by default. A
+    recipe may ask for more of them (`keepalive_s`, down to 10 s); most servers take that for abuse unless
+    `grpc.http2.min_ping_interval_without_data_ms` is lowered. Many worlds share a connection: allow as many concurrent
+    streams as worlds.
 
     Messages: most gRPC libraries refuse more than 4 MiB; rlforge takes 16 MiB unless its recipe says otherwise. A longer
     message ends in RESOURCE_EXHAUSTED without `retry-after-ms`.
