@@ -164,6 +164,24 @@ class Scorer(Protocol):
 
 
 @runtime_checkable
+class Measured(Protocol):
+    """A scorer that counts what it does."""
+
+    def metrics(self) -> Metrics:
+        """Totals since the start, `scorer_<name>/…`."""
+        ...
+
+
+@runtime_checkable
+class UsesGenerators(Protocol):
+    """A scorer that may judge with a generator of the run, when its configuration names one as `generator`."""
+
+    def use(self, generators: Mapping[str, Generator], renderer: Renderer) -> None:
+        """Take what it needs; called before `start`. Raises ConfigError when no generator has that name."""
+        ...
+
+
+@runtime_checkable
 class RewardRouter(Protocol):
     """Combines scores into rewards."""
 
@@ -171,6 +189,10 @@ class RewardRouter(Protocol):
 
     async def reward(self, rollouts: Sequence[Rollout]) -> list[Reward]:
         """One reward per rollout, in order."""
+        ...
+
+    async def metrics(self) -> Metrics:
+        """What its scorers counted since the start, `scorer_<name>/…`."""
         ...
 
     async def close(self) -> None: ...

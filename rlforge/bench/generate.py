@@ -24,7 +24,7 @@ from rlforge.generators.vllm import VLLMGenerator, quiet_vllm
 from rlforge.loops.collect import Collector
 from rlforge.orchestrators.single_turn import SingleTurn
 from rlforge.tokens.renderer import ChatRenderer
-from rlforge.types import GroupRequest, Message, Reward, Rollout, Sampling, Task
+from rlforge.types import GroupRequest, Message, Metrics, Reward, Rollout, Sampling, Task
 
 REPEATS = 9
 CONTEXT = 512
@@ -56,6 +56,10 @@ class Unjudged:
     async def reward(self, rollouts: Sequence[Rollout]) -> list[Reward]:
         """Zero for each."""
         return [Reward(value=0.0) for _ in rollouts]
+
+    async def metrics(self) -> Metrics:
+        """Nothing to count."""
+        return {}
 
     async def close(self) -> None:
         """Nothing to end."""

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from rlforge.cluster.coalesce import as_they_finish, in_batches, packed, unpacked
-from rlforge.cluster.specs import WorkerSpec
+from rlforge.cluster.specs import RouterSpec, WorkerSpec
 from rlforge.generators.pool import GeneratorPool
 from rlforge.interfaces import Generator, RewardRouter
 from rlforge.processes import die_with_owner, keep_progress_bars_local
@@ -18,10 +18,10 @@ from rlforge.types import GenerateRequest, GroupRequest
 class PartActor:
     """Holds one part and forwards calls to it."""
 
-    def __init__(self, spec: Any) -> None:
+    def __init__(self, spec: Any, **dependencies: Any) -> None:
         die_with_owner()
         keep_progress_bars_local()
-        self._part: Any = spec.build()
+        self._part: Any = spec.build(**dependencies)
 
     async def pid(self) -> int:
         """Process id."""
@@ -58,6 +58,9 @@ class LearnerActor(PartActor):
 
 class RouterActor(PartActor):
     """`ray::RouterActor`."""
+
+    def __init__(self, spec: RouterSpec, generators: Mapping[str, Sequence[Generator]]) -> None:
+        super().__init__(spec, generators={name: GeneratorPool(replicas) for name, replicas in generators.items()})
 
     async def reward_many(self, packed_rollouts: bytes) -> bytes:
         """Packed rewards of packed rollouts."""

@@ -37,9 +37,9 @@ class InProcess:
         """A started learner."""
         return await self._started(spec.build(), "learner")
 
-    async def router(self, spec: RouterSpec) -> RewardRouter:
+    async def router(self, spec: RouterSpec, generators: Mapping[str, Generator] | None = None) -> RewardRouter:
         """A started router."""
-        return await self._started(spec.build(), "reward router")
+        return await self._started(spec.build(generators), "reward router")
 
     async def collector(self, spec: WorkerSpec, generators: Mapping[str, Generator], router: RewardRouter) -> Collector:
         """A collector over workers on this event loop."""

@@ -139,6 +139,10 @@ class RemoteRouter(Remote):
         """One reward per rollout."""
         return list(await asyncio.gather(*(self._rollouts.call(rollout) for rollout in rollouts)))
 
+    async def metrics(self) -> Metrics:
+        """What scorers counted."""
+        return await self.call("metrics")
+
     async def _send(self, rollouts: list[Rollout]) -> AsyncIterator[list[tuple[int, Reward | Exception]]]:
         answer = await self._ask(self.handle.reward_many, "answer reward()", packed(rollouts))
         yield list(enumerate(unpacked(answer)))
@@ -269,17 +273,16 @@ class OnRay:
         await self._start_all([learner])
         return learner
 
-    async def router(self, spec: RouterSpec) -> RewardRouter:
+    async def router(self, spec: RouterSpec, generators: Mapping[str, Generator] | None = None) -> RewardRouter:
         """A started router in an actor."""
-        router = self._actor(RemoteRouter, "reward router", RouterActor, spec)
+        router = self._actor(RemoteRouter, "reward router", RouterActor, spec, _replicas(generators or {}))
         await self._start_all([router])
         return router
 
     async def collector(self, spec: WorkerSpec, generators: Mapping[str, Generator], router: RewardRouter) -> Collector:
         """A collector over rollout workers, one actor each."""
-        replicas = {name: pool.replicas for name, pool in generators.items() if isinstance(pool, GeneratorPool)}
         workers = [
-            self._actor(RemoteWorker, f"rollout worker {index}", WorkerActor, spec, replicas, router)
+            self._actor(RemoteWorker, f"rollout worker {index}", WorkerActor, spec, _replicas(generators), router)
             for index in range(self._config.rollout_workers)
         ]
         for worker in workers:
@@ -399,6 +402,11 @@ _RAY_SETTINGS = {
     "RAY_task_events_report_interval_ms": "0",  # a record of every call, for a dashboard that is off
 }
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+
+
+def _replicas(generators: Mapping[str, Generator]) -> dict[str, Sequence[Generator]]:
+    """Stand-ins by name, which travel to other actors."""
+    return {name: pool.replicas for name, pool in generators.items() if isinstance(pool, GeneratorPool)}
 
 
 def _environment() -> dict[str, str]:

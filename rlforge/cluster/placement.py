@@ -26,8 +26,8 @@ class Cluster(Protocol):
         """A started learner."""
         ...
 
-    async def router(self, spec: RouterSpec) -> RewardRouter:
-        """A started router."""
+    async def router(self, spec: RouterSpec, generators: Mapping[str, Generator] | None = None) -> RewardRouter:
+        """A started router, whose scorers may judge with generators that are started already."""
         ...
 
     async def collector(self, spec: WorkerSpec, generators: Mapping[str, Generator], router: RewardRouter) -> Collector:

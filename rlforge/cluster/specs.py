@@ -12,7 +12,7 @@ from rlforge.interfaces import Generator, Learner, RewardRouter, RolloutWorker
 from rlforge.learner.config import LearnerConfig
 from rlforge.loops.collect import GroupPlayer
 from rlforge.registry import GENERATORS, ORCHESTRATORS, WEIGHT_CHANNELS
-from rlforge.rewards.router import Router
+from rlforge.rewards.router import Router, named_generator
 from rlforge.tokens.renderer import ChatRenderer
 
 
@@ -58,10 +58,19 @@ class RouterSpec:
     """The reward router of a stage."""
 
     config: Router.Config
+    model: str = ""
+    """Folder of the model that named generators serve."""
 
-    def build(self) -> RewardRouter:
-        """The router, not yet started."""
-        return Router(self.config)
+    def build(self, generators: Mapping[str, Generator] | None = None) -> RewardRouter:
+        """The router, not yet started, over generators that may live elsewhere."""
+        router = Router(self.config)
+        router.use(generators or {}, lambda: ChatRenderer.from_folder(self.model))
+        return router
+
+    @property
+    def generators(self) -> frozenset[str]:
+        """Names of the generators that its scorers judge with."""
+        return frozenset(filter(None, map(named_generator, self.config.parts)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -71,7 +71,13 @@ async def run_rl(config: RLConfig, run: StageRun, tasks: Mixture) -> None:
             metrics = await learner.step(batch)
         await keeping
         run.ledger.record(step, [ledger_entry(group) for group in groups])
-        run.record(rollout_metrics(groups) | batch.metrics | metrics | await run.generator_metrics())
+        run.record(
+            rollout_metrics(groups)
+            | batch.metrics
+            | metrics
+            | await run.generator_metrics()
+            | await run.scorer_metrics()
+        )
 
 
 def group_requests(config: RLConfig, tasks: Mixture, step: int, version: int, seed: int) -> list[GroupRequest]:

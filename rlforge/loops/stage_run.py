@@ -67,6 +67,7 @@ class StageRun:
         self._measured: dict[str, int] = {}
         """Step of each evaluation's newest metrics."""
         self._generated: Metrics = {}
+        self._judged: Metrics = {}
         self._best: float | None = resume.state["best"] if resume else None
         self.ledger = _ledger_of(resume) if resume else Ledger()
         """Which tasks of the stream the weights have learned from; saved with them."""
@@ -132,6 +133,20 @@ class StageRun:
         busy_s = since.get("generator/busy_s", 0.0)
         rate = since.get("generator/tokens", 0.0) / busy_s if busy_s > 0 else 0.0
         return {"generator/tokens_per_s": rate, "generator/wait_s": since.get("generator/wait_s", 0.0)}
+
+    async def scorer_metrics(self) -> Metrics:
+        """What scorers counted since the last call; an endpoint that was down is told in the events."""
+        if self.parts.router is None:
+            return {}
+        now = await self.parts.router.metrics()
+        since = {key: value - self._judged.get(key, 0.0) for key, value in now.items()}
+        self._judged = now
+        for scorer in (
+            key.removesuffix("/outages") for key, count in since.items() if key.endswith("/outages") and count
+        ):
+            said = f"the endpoint of {scorer} was down for {since[f'{scorer}/outage_s']:.1f} s; its rollouts waited"
+            self.parts.folder.events.append("endpoint_down", said, stage=self.config.name, step=self._done + 1)
+        return since
 
     def record(self, metrics: Metrics) -> None:
         """Count a step as done and write what it measured."""

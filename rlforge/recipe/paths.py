@@ -9,11 +9,13 @@ from typing import Any, cast
 from rlforge.errors import ConfigError
 from rlforge.recipe.strict_yaml import KeyPath
 
-_FILES = frozenset({"path", "runs_dir"})
+_FILES = frozenset({"path", "runs_dir", "rubric_file", "cache"})
 """Keys whose value is a path always (`model.path` may be a hub name and is one when there is such a folder)."""
 _FUNCTIONS = frozenset({"function"})
 """Keys whose value is `file.py:name` or `package.module:name`."""
 _SECRETS = frozenset({"api_key", "apikey", "token", "access_token", "hf_token", "password", "secret", "authorization"})
+_SECRET_FILES = frozenset({"api_key", "token", "signing_key"})
+"""Keys whose value says where a secret is: `env:NAME` or `file:PATH`."""
 
 
 def absolute_paths(data: dict[str, Any], base_of: Callable[[KeyPath], Path]) -> None:
@@ -26,6 +28,8 @@ def absolute_paths(data: dict[str, Any], base_of: Callable[[KeyPath], Path]) -> 
             container[key] = _where_it_exists(value, base)
         elif key in _FILES:
             container[key] = _absolute(value, base)
+        elif key in _SECRET_FILES and value.startswith("file:"):
+            container[key] = f"file:{_absolute(value.removeprefix('file:'), base)}"
         elif key in _FUNCTIONS and value.rpartition(":")[0].endswith(".py"):
             file, _, name = value.rpartition(":")
             container[key] = f"{_absolute(file, base)}:{name}"
@@ -34,10 +38,14 @@ def absolute_paths(data: dict[str, Any], base_of: Callable[[KeyPath], Path]) -> 
 def refuse_secrets(data: dict[str, Any]) -> None:
     """Raise ConfigError when a key that names a secret holds one: recipes are copied into run folders and shared."""
     for container, key, path in _leaves(data, ()):
-        if str(key).lower() in _SECRETS and isinstance(container[key], str) and container[key]:
+        value = container[key]
+        if not isinstance(value, str) or not value or value.startswith(("env:", "file:")):
+            continue
+        if str(key).lower() in _SECRETS:
             where = ".".join(str(step) for step in path)
             raise ConfigError(
-                f"'{where}' holds a secret; recipes are kept and shared, so put it into an environment variable"
+                f"'{where}' holds a secret; recipes are kept and shared, so put it into an environment variable or a "
+                "file, and say which: env:NAME or file:PATH"
             )
 
 

@@ -26,9 +26,9 @@ a scorer that takes longer than that has forgotten us."""
 class Asked:
     """A scorer as the router sees it: it always answers, with one score per rollout."""
 
-    def __init__(self, config: ScorerConfig, concurrency: int) -> None:
+    def __init__(self, config: ScorerConfig, concurrency: int, scorer: Scorer | None = None) -> None:
         self.config = config
-        self.scorer: Scorer = build(SCORERS, config)
+        self.scorer: Scorer = scorer or build(SCORERS, config)
         self._slots = asyncio.Semaphore(concurrency)
         self._under_way = 0
 
@@ -49,7 +49,7 @@ class Asked:
         label = self.config.label
         async with self._slots:
             self._under_way += len(rollouts)
-            limit_s = 2 * (self.config.timeout_s + _RESTART_S) * self._under_way + _SLACK_S
+            limit_s = 2 * (self.config.timeout_s + _RESTART_S) * self._under_way + _SLACK_S + self.config.patience_s
             try:
                 async with deadline(limit_s, f"scorer '{label}' to judge {len(rollouts)} rollouts"):
                     with boundary(f"scorer '{label}'", on=f"{len(rollouts)} rollouts"):

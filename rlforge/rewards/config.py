@@ -39,6 +39,11 @@ class ScorerConfig(PartConfig):
         return self.name or self.type
 
     @property
+    def patience_s(self) -> float:
+        """Seconds that a call may wait beyond its time-outs, for something that is down."""
+        return 0.0
+
+    @property
     def shadow(self) -> bool:
         """Whether it is asked for the log alone and can never change a reward."""
         return self.weight == 0 and self.gate is None

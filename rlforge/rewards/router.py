@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, cast
 
 from pydantic import Field, model_validator
 
 from rlforge.config import BaseConfig, Part, PartConfig
+from rlforge.interfaces import Generator, Measured, Renderer, UsesGenerators
 from rlforge.registry import SCORERS
 from rlforge.rewards.asking import Asked
 from rlforge.rewards.config import ScorerConfig
-from rlforge.types import Reward, Rollout, Score, StopReason
+from rlforge.types import Metrics, Reward, Rollout, Score, StopReason
 
 FAULTS = frozenset({StopReason.TIMEOUT, StopReason.ENVIRONMENT_ERROR, StopReason.CANCELLED})
 """Stop reasons that say nothing about the policy: such a rollout is unscored and no scorer is asked."""
@@ -62,6 +63,12 @@ class Router:
         self.config = config
         self._asked = [Asked(part, config.concurrency) for part in config.parts]
 
+    def use(self, generators: Mapping[str, Generator], renderer: Callable[[], Renderer]) -> None:
+        """Hand generators of the run to the scorers that name one. Raises ConfigError when there is none so called."""
+        for asked in self._asked:
+            if named_generator(asked.config) and isinstance(asked.scorer, UsesGenerators):
+                asked.scorer.use(generators, renderer())
+
     async def start(self) -> None:
         """Start every scorer. Raises the first one's error when it can never work; the others are closed again."""
         started = await asyncio.gather(*(asked.scorer.start() for asked in self._asked), return_exceptions=True)
@@ -79,6 +86,11 @@ class Router:
                 case.settle()
         return [case.reward() for case in cases]
 
+    async def metrics(self) -> Metrics:
+        """What scorers counted since the start: `scorer_<name>/…`."""
+        measured = [asked.scorer.metrics() for asked in self._asked if isinstance(asked.scorer, Measured)]
+        return {key: value for metrics in measured for key, value in metrics.items()}
+
     async def close(self) -> None:
         """Close every scorer."""
         await asyncio.gather(*(asked.scorer.close() for asked in self._asked))
@@ -91,6 +103,11 @@ class Router:
         for batch, scores in zip(batches, answers, strict=True):
             for case, score in zip(batch, scores, strict=True):
                 case.opinions.append((asked.config, score))
+
+
+def named_generator(config: ScorerConfig) -> str:
+    """Name of the generator that a scorer judges with; empty where it needs none."""
+    return str(getattr(config, "generator", ""))
 
 
 def _stages(scorers: Sequence[Asked]) -> list[list[Asked]]:

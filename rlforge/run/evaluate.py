@@ -52,7 +52,7 @@ async def _measured(
         rewards = rewards_of(recipe, stage)
         if rewards is None:
             raise ConfigError(f"stage '{stage.name}' cannot be evaluated: the recipe names no scorer; add rewards")
-        router = await cluster.router(RouterSpec(config=rewards))
+        router = await cluster.router(RouterSpec(config=rewards, model=model), generators)
         collector = await collector_of(cluster, stage, generators, router, model)
         for config in (each for each in stage.evaluations if each.name not in measured):
             seed = derive_seed(recipe.seed, stage.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from rlforge.cluster.placement import Cluster
@@ -115,8 +115,9 @@ class Run:
             total_steps=config.steps,
         )
         seed = derive_seed(self._recipe.seed, config.name)
+        starting = asyncio.ensure_future(self._started_generators(config, model))
         generators, learner, router = await asyncio.gather(
-            self._started_generators(config, model), self._cluster.learner(learner_spec), self._started_router(config)
+            starting, self._cluster.learner(learner_spec), self._started_router(config, model, starting)
         )
         collector = await collector_of(self._cluster, config, generators, router, model) if router else None
         return StageParts(
@@ -138,10 +139,15 @@ class Run:
             interrupted=self._interrupt,
         )
 
-    async def _started_router(self, config: StageConfig) -> RewardRouter | None:
-        """The stage's router; None in a stage that plays no rollouts."""
+    async def _started_router(
+        self, config: StageConfig, model: str, starting: Awaitable[Mapping[str, Generator]]
+    ) -> RewardRouter | None:
+        """The stage's router, after the generators that its scorers ask; None in a stage that plays no rollouts."""
         rewards = rewards_of(self._recipe, config)
-        return await self._cluster.router(RouterSpec(config=rewards)) if rewards and _plays(config) else None
+        if rewards is None or not _plays(config):
+            return None
+        spec = RouterSpec(config=rewards, model=model)
+        return await self._cluster.router(spec, await starting if spec.generators else {})
 
     def _tell_skipped(self, config: StageConfig, sources: Sequence[Source]) -> None:
         """Rows left out on the recipe's word are named in the run's events."""

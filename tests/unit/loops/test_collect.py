@@ -11,6 +11,7 @@ from rlforge.types import (
     Group,
     GroupRequest,
     Message,
+    Metrics,
     Reward,
     Rollout,
     RolloutKey,
@@ -42,6 +43,9 @@ class Judges:
     async def reward(self, rollouts: Sequence[Rollout]) -> list[Reward]:
         fine = {StopReason.COMPLETED}
         return [Reward(value=float(r.key.member) if r.stop_reason in fine else None) for r in rollouts]
+
+    async def metrics(self) -> Metrics:
+        return {}
 
     async def close(self) -> None: ...
 
