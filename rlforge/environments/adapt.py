@@ -11,6 +11,7 @@ from rlforge.environments.local import LocalEnvironment
 from rlforge.environments.origin import Origin, origin_of
 from rlforge.environments.shapes import Kind
 from rlforge.environments.simulator import SimulatorKind
+from rlforge.environments.spread import SpreadEnvironment
 from rlforge.environments.tools import ToolsKind, tools_of
 from rlforge.errors import ConfigError
 from rlforge.interfaces import Environment
@@ -21,13 +22,12 @@ def adapt(thing: Any, *, worlds: int = 0, processes: int = 0) -> Environment:
 
     It plays the Environment role already, or has Gymnasium's shape (`reset` and `step`), or is a `gymnasium.Env`, or
     has public methods with docstrings, which become tools. `worlds` may live at once (0: no bound), spread over
-    `processes` (0: in this one). Raises ConfigError that says what is missing when it is none of these, and
-    ExtensionError when making one raises.
+    `processes` (0: in this one), where one that dies takes only its own worlds along. Raises ConfigError that says what
+    is missing when it is none of these, and ExtensionError when making one raises; with `processes` both come when it
+    is first used.
     Example: `adapt(Arm, worlds=64)`.
     """
-    if processes:
-        raise ConfigError("worlds in processes of their own are not there yet")
-    environment = adapt_here(thing)
+    environment = SpreadEnvironment(thing, processes) if processes else adapt_here(thing)
     return BoundedEnvironment(environment, worlds) if worlds else environment
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 from rlforge.deadlines import deadline
 from rlforge.environments.calls import Caller
@@ -91,9 +92,9 @@ class LocalWorld:
         self._what = f"{spec.name}, {_what(start)}"
         self._step_timeout_s = start.step_timeout_s or spec.step_timeout_s
         self._ends = time.monotonic() + start.lifetime_s if start.lifetime_s else None
+        self._work: asyncio.Future[Observation] = asyncio.get_running_loop().create_future()
         self._simulation: Simulation | None = None
         self._clearing: asyncio.Task[None] | None = None
-        self._stepping = False
         self._over = False
 
     async def begin(self, kind: Kind) -> Observation:
@@ -103,15 +104,15 @@ class LocalWorld:
             self._simulation = await kind.make(self._call)
             return await self._simulation.reset(self._start.task, self._start.seed)
 
-        return await self._in_time(reset(), "its reset")
+        return await self._in_time(reset(), "reset")
 
     async def step(self, reply: Message) -> Observation:
         """What the world shows after the model's reply."""
         if self._clearing is not None or self._simulation is None:
             raise EndpointRefused(f"{self._what}: the world is closed; open another")
-        if self._over or self._stepping:
+        if self._over or not self._work.done():
             raise EndpointRefused(f"{self._what}: {'the world is over' if self._over else 'a step is under way'}")
-        return await self._in_time(self._simulation.step(reply), "its step")
+        return await self._in_time(self._simulation.step(reply), "step")
 
     async def close(self) -> None:
         """Free the world at once. Waits for the user's `close`, but not for a step under way in a thread."""
@@ -122,6 +123,7 @@ class LocalWorld:
     def leave(self) -> asyncio.Task[None]:
         """Give the world up; its user's code is closed as soon as it stands still."""
         if self._clearing is None:
+            self._work.cancel()
             self._clearing = self._forget(self)
         return self._clearing
 
@@ -129,6 +131,7 @@ class LocalWorld:
         """Close the user's object once nothing runs in it."""
         try:
             async with deadline(_ABANDONED_S, f"{self._what}: a step that was given up"):
+                await asyncio.gather(self._work, return_exceptions=True)
                 await self._call.idle()
             if self._simulation is not None:
                 async with deadline(_CLOSE_S, f"{self._what}: its close()"):
@@ -136,25 +139,28 @@ class LocalWorld:
         except (EndpointBroken, DeadlineExceeded) as error:
             _log.warning("%s", error)
 
-    async def _in_time(self, work: Awaitable[Observation], what: str) -> Observation:
+    async def _in_time(self, work: Coroutine[Any, Any, Observation], what: str) -> Observation:
         """The observation, within the limits this world was opened with; the world is gone when there is none."""
-        self._stepping = True
-        limits = [self._step_timeout_s] if self._step_timeout_s else []
-        if self._ends is not None:
-            limits.append(max(self._ends - time.monotonic(), 0.0))
+        self._work = asyncio.get_running_loop().create_task(work)
+        limit_s = self._limit_s()
         try:
-            observation = await (self._limited(work, min(limits), what) if limits else work)
-            self._over = observation.over
-            return observation
+            await asyncio.wait({self._work}, timeout=limit_s)
+            if not self._work.done():
+                raise DeadlineExceeded(f"environment {self._what}: waited {limit_s:g} s for its {what}; giving up")
+            if self._work.cancelled():
+                raise EndpointRefused(f"{self._what}: the world was closed during its {what}")
+            observation = self._work.result()
         except BaseException:
             self.leave()
             raise
-        finally:
-            self._stepping = False
+        self._over = observation.over
+        return observation
 
-    async def _limited(self, work: Awaitable[Observation], limit_s: float, what: str) -> Observation:
-        async with deadline(limit_s, f"environment {self._what}: {what}"):
-            return await work
+    def _limit_s(self) -> float | None:
+        limits = [self._step_timeout_s] if self._step_timeout_s else []
+        if self._ends is not None:
+            limits.append(max(self._ends - time.monotonic(), 0.0))
+        return min(limits, default=None)
 
 
 def _what(start: WorldStart) -> str:

@@ -9,7 +9,7 @@ from rlforge.environments.adapt import adapt
 from rlforge.errors import ConfigError, EndpointBroken, EndpointRefused, ExtensionError
 from rlforge.interfaces import Environment
 from rlforge.types import ImagePart, Message, Observation, Task, TensorPart, ToolSpec
-from tests.unit.environments.worlds import AsyncCounter, Counter, Own, Shop, call, say, start, text, value
+from tests.unit.environments.worlds import AsyncCounter, Counter, Docless, Own, Shop, call, say, start, text, value
 
 
 async def opened(thing, begin=None):
@@ -193,10 +193,6 @@ class NeedsMore:
     def __init__(self, size): ...
 
     reset, step = Counter.reset, Counter.step
-
-
-class Docless:
-    def move(self): ...
 
 
 class NoReset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
 from rlforge.types import EnvironmentSpec, JsonPart, Message, Observation, Task, ToolCall, WorldStart
@@ -140,6 +140,10 @@ class Crashing:
         return f"at {self.at}", 0, False, False, {}
 
 
+class Docless:
+    def move(self): ...
+
+
 def start(seed: int = 1, task: Task = TASK, **more: Any) -> WorldStart:
     return WorldStart(task=task, seed=seed, **more)
 
@@ -161,7 +165,3 @@ def value(observation: Observation) -> Any:
     (part,) = message.content
     assert isinstance(part, JsonPart)
     return part.value
-
-
-def splits(spec: EnvironmentSpec) -> Mapping[str, int]:
-    return spec.splits
