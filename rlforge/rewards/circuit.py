@@ -31,6 +31,7 @@ class Circuit:
         self._opened_at: float | None = None
         self._next_probe = 0.0
         self._probe_every = _FIRST_PROBE_S
+        """Seconds until the next look, doubled by each that was in vain."""
         self._probing = False
         self._changed = asyncio.Event()
         self._open_s = 0.0
@@ -119,9 +120,9 @@ class Circuit:
         if self._opened_at is None and self._failures >= self._opens_after:
             self._opened_at = monotonic()
             self.opened += 1
-        if self._opened_at is not None:
-            self._next_probe = monotonic() + self._probe_every * (0.5 + random.random())
+        elif self._probing:
             self._probe_every = min(2 * self._probe_every, _LONGEST_PROBE_S)
+        self._next_probe = monotonic() + self._probe_every * (0.5 + random.random())
 
     def _tell(self) -> None:
         """Wake everybody who waits; whoever waits from now on waits for the next change."""
