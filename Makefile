@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 EXTRA ?= cpu
 BIN := .venv/bin
+AT_ONCE := -n 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: setup demo test test-all check fix protos bench examples clean
 
@@ -15,10 +16,10 @@ demo: setup
 	@$(BIN)/python examples/01_arithmetic/demo.py
 
 test: setup
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" $(AT_ONCE)
 
 test-all: setup
-	$(BIN)/pytest
+	$(BIN)/pytest $(AT_ONCE)
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -13,6 +13,14 @@ settings.register_profile("rlforge", deadline=None, derandomize=True, max_exampl
 settings.load_profile("rlforge")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For two processes: a file stays together, and so do the tests of the long undisturbed run, which begin first."""
+    items.sort(key=lambda item: "truth" not in item.fixturenames)
+    for item in items:
+        group = "truth" if "truth" in item.fixturenames else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """`tiny_model(tied=False, seed=0, context=1024)` is a folder with a random Qwen3 of 30 thousand parameters."""
