@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,14 @@ def _trained(vocab_size: int, texts: Iterable[str]) -> Tokenizer:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(_as_spoken(texts), trainer)
     return tokenizer
+
+
+def _as_spoken(texts: Iterable[str]) -> Iterator[str]:
+    """Texts with the roles that the template puts before them: a turn must not cost a token a letter."""
+    for text in texts:
+        yield from (text, "user\n", "assistant\n")
 
 
 def _byte_level(model: models.BPE) -> Tokenizer:

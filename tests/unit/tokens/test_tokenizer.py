@@ -27,7 +27,7 @@ def renderers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ChatRendere
     return {
         "character": made(folder / "character", type="character"),
         "byte": made(folder / "byte", type="byte"),
-        "bpe": made(folder / "bpe", type="bpe", vocab_size=270),
+        "bpe": made(folder / "bpe", type="bpe", vocab_size=280),
     }
 
 
@@ -56,8 +56,13 @@ def test_a_two_digit_addition_takes_25_character_tokens(renderers: dict[str, Cha
 
 
 def test_bpe_merges_what_is_frequent(renderers: dict[str, ChatRenderer]) -> None:
-    assert renderers["bpe"].vocabulary == 270
+    assert renderers["bpe"].vocabulary == 280
     assert len(renderers["bpe"].encode("the")) < 3
+
+
+def test_bpe_spends_one_token_on_the_name_of_a_role(tmp_path: Path) -> None:
+    renderer = made(tmp_path, type="bpe", vocab_size=300)
+    assert [len(renderer.encode(role)) for role in ("user", "assistant")] == [1, 1]
 
 
 def test_special_tokens_have_the_same_ids_in_every_tokenizer(renderers: dict[str, ChatRenderer]) -> None:
@@ -71,7 +76,7 @@ def test_byte_tokenizer_has_256_bytes_and_three_special_tokens(renderers: dict[s
     assert renderers["byte"].vocabulary == 259
 
 
-@pytest.mark.parametrize("config", [{"type": "character"}, {"type": "bpe", "vocab_size": 270}])
+@pytest.mark.parametrize("config", [{"type": "character"}, {"type": "bpe", "vocab_size": 280}])
 def test_the_same_texts_give_the_same_files_in_another_process(tmp_path: Path, config: dict[str, object]) -> None:
     program = (
         "import json, sys; from rlforge.tokens.tokenizer import TokenizerConfig, build_tokenizer;"
