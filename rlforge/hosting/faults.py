@@ -20,7 +20,7 @@ class OutOfOrder(EndpointRefused):
     """A step that is neither the next one nor the last one again."""
 
 
-class UnknownWorld(EndpointRefused):
+class UnknownWorld(EndpointUnavailable):
     """No world of this name lives here."""
 
 
@@ -49,7 +49,7 @@ class Fault:
 
 _FAULTS: dict[type[RlforgeError], Fault] = {
     OutOfOrder: Fault("out_of_order", "FAILED_PRECONDITION", 409, False),
-    UnknownWorld: Fault("unknown_world", "NOT_FOUND", 404, False),
+    UnknownWorld: Fault("unknown_world", "NOT_FOUND", 404, True),
     UnknownSplit: Fault("unknown_split", "NOT_FOUND", 404, False),
     NotAllowed: Fault("not_allowed", "UNAUTHENTICATED", 401, False),
     TooLong: Fault("too_long", "RESOURCE_EXHAUSTED", 413, False),
@@ -58,8 +58,8 @@ _FAULTS: dict[type[RlforgeError], Fault] = {
     EndpointBusy: Fault("busy", "RESOURCE_EXHAUSTED", 429, True),
     EndpointUnavailable: Fault("unavailable", "UNAVAILABLE", 503, True),
     DeadlineExceeded: Fault("deadline", "DEADLINE_EXCEEDED", 504, True),
-    EndpointBroken: Fault("broken", "ABORTED", 502, True),
-    ExtensionError: Fault("broken", "ABORTED", 502, True),
+    EndpointBroken: Fault("broken", "ABORTED", 500, True),
+    ExtensionError: Fault("broken", "ABORTED", 500, True),
 }
 _BUG = Fault("bug", "INTERNAL", 500, False)
 

@@ -18,7 +18,7 @@ from rlforge.hosting.access import Access, ServerTls
 from rlforge.hosting.faults import NotAllowed, fault_of
 from rlforge.hosting.judging import Judging
 from rlforge.hosting.worlds import Worlds
-from rlforge.transports.grpc_channel import read_pem
+from rlforge.transports.certificates import read_pem
 from rlforge.transports.grpc_status import RETRY_AFTER, SHOWN_CHARACTERS
 from rlforge.wire.pb import environment_pb2, reward_pb2, types_pb2
 from rlforge.wire.rollouts import encode_task

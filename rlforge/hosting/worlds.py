@@ -196,7 +196,11 @@ class HostedWorld:
         self._step_timeout_s = self._start.step_timeout_s or spec.step_timeout_s or limits.step_timeout_s
         async with deadline(self._step_timeout_s, f"environment '{spec.name}' to start a world"):
             with boundary(f"environment '{spec.name}'", on=f"the start of task '{self._start.task.id}'"):
-                self._world, observation = await self._worlds.environment.open(self._start)
+                world, observation = await self._worlds.environment.open(self._start)
+        if self._end:
+            await self._close(world)
+            raise EndpointUnavailable(f"the world is gone: it was freed while it started ({self._end})")
+        self._world = world
         return observation
 
     async def _step(self, action: pb.Action) -> Observation:

@@ -163,7 +163,7 @@ class GrpcReward:
         request = encode_score_request(items, request_id)
         doing = f"scoring {len(items)} rollouts"
         answer = await _unary(self._channels, f"{REWARD}/Score", request, reward_pb2.ScoreResponse, doing, timeout_s)
-        return decode_scores(answer, items, self._channels.config.address)
+        return decode_scores(answer, self._channels.config.address)
 
     async def close(self) -> None:
         """Disconnect. May be called twice."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +11,7 @@ import grpc
 import grpc.aio
 
 from rlforge.errors import ConfigError
+from rlforge.transports.certificates import read_pem
 from rlforge.transports.config import EndpointConfig, TlsConfig
 from rlforge.transports.secrets import Secret, read_secret
 
@@ -95,14 +95,6 @@ def _credentials(tls: TlsConfig) -> Any:
         private_key=_optional(tls.key),
         certificate_chain=_optional(tls.certificate),
     )
-
-
-def read_pem(path: str) -> bytes:
-    """The content of a PEM file. Raises ConfigError when it cannot be read."""
-    try:
-        return Path(path).expanduser().read_bytes()
-    except OSError as error:
-        raise ConfigError(f"tls: cannot read '{path}': {error.strerror}") from error
 
 
 def _optional(path: str | None) -> bytes | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from rlforge.errors import DataError
 from rlforge.types import Rollout, Score, ScorerSpec
@@ -55,11 +55,11 @@ def decode_score(score: types_pb2.Score, scorer: str) -> Score:
             return _malformed(scorer, "the score is neither scored nor unscored")
 
 
-def decode_scores(response: pb.ScoreResponse, asked: Collection[str], scorer: str) -> dict[str, Score]:
-    """Scores by item id: the first that came for each that was `asked` for. What nobody asked for is left out."""
+def decode_scores(response: pb.ScoreResponse, scorer: str) -> dict[str, Score]:
+    """Scores by item id: the first that came for each."""
     scores: dict[str, Score] = {}
     for score in response.scores:
-        if score.id in asked and score.id not in scores:
+        if score.id not in scores:
             scores[score.id] = decode_score(score, scorer)
     return scores
 

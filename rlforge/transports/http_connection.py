@@ -1,0 +1,189 @@
+"""HTTP connections of a client: certificates, bearer token, signatures, limits, and what a status means."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+from typing import Any, cast
+
+import httpx
+
+from rlforge.errors import (
+    ConfigError,
+    DeadlineExceeded,
+    EndpointBroken,
+    EndpointBusy,
+    EndpointRefused,
+    EndpointUnavailable,
+    RlforgeError,
+)
+from rlforge.transports.config import EndpointConfig, TlsConfig
+from rlforge.transports.secrets import read_secret, redacted
+from rlforge.transports.signing import SIGNATURE, TIMESTAMP, signature
+
+MOST_CONNECTIONS = 512
+"""Sockets at most: a request beyond them waits for one, within its deadline."""
+SHOWN_CHARACTERS = 2000
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class HttpConnection:
+    """The connections to one endpoint, made at their first use."""
+
+    def __init__(self, config: EndpointConfig) -> None:
+        self.config = config
+        self._token = read_secret(config.token, f"token of {config.address}")
+        self._key = read_secret(config.signing_key, f"signing key of {config.address}")
+        self._tls = _context(config.tls) if config.secure else True
+        try:
+            self._url = httpx.URL(config.address.rstrip("/"))
+        except httpx.InvalidURL as error:
+            raise ConfigError(f"'{config.address}' is no address: {error}") from error
+        self._client: httpx.AsyncClient | None = None
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None,
+        *,
+        doing: str,
+        timeout_s: float,
+        attempts: int = 1,
+        headers: dict[str, str] | None = None,
+    ) -> tuple[bytes, httpx.Headers]:
+        """The body and headers of a good answer within `timeout_s` seconds.
+
+        A request that is the same when it comes twice has two `attempts`: the second when the connection dropped.
+        Raises EndpointError or DeadlineExceeded.
+        """
+        sent = b"" if body is None else json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        what = f"{doing} at {self.config.address}"
+        try:
+            async with asyncio.timeout(timeout_s):
+                for left in reversed(range(attempts)):
+                    try:
+                        return await self._once(method, path, sent, headers or {}, what)
+                    except _DROPPED:
+                        if not left:
+                            raise
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise self._late(error, what, timeout_s) from error
+        except httpx.TransportError as error:
+            raise EndpointUnavailable(f"{what}: {type(error).__name__}: {error}".rstrip(": ")) from error
+        except httpx.HTTPError as error:
+            raise EndpointBroken(f"{what}: the answer makes no sense: {error}") from error
+        raise AssertionError("at least one attempt is made")
+
+    async def close(self) -> None:
+        """Disconnect. May be called twice."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def _once(
+        self, method: str, path: str, sent: bytes, headers: dict[str, str], what: str
+    ) -> tuple[bytes, httpx.Headers]:
+        client = self._client = self._client or self._made()
+        request = client.build_request(method, f"{self._url}{path}", content=sent, headers=headers | self._proof(sent))
+        response = await client.send(request, stream=True)
+        try:
+            received = bytearray()
+            async for chunk in response.aiter_bytes():
+                received += chunk
+                if len(received) > self.config.max_message_bytes:
+                    raise EndpointBroken(
+                        f"{what}: the answer is longer than {self.config.max_message_bytes} bytes; "
+                        "raise `max_message_bytes`"
+                    )
+        finally:
+            await response.aclose()
+        if response.is_success:
+            return bytes(received), response.headers
+        raise self._fault(response.status_code, bytes(received), response.headers, what)
+
+    def _proof(self, body: bytes) -> dict[str, str]:
+        proof = {"content-type": "application/json", "accept": "application/json"}
+        if self._token:
+            proof["authorization"] = f"Bearer {self._token.reveal()}"
+        if self._key:
+            now = str(int(time.time()))
+            proof |= {TIMESTAMP: now, SIGNATURE: signature(self._key, now, body)}
+        return proof
+
+    def _fault(self, status: int, body: bytes, headers: httpx.Headers, what: str) -> RlforgeError:
+        said, retryable = _said(body)
+        message = f"{what}: HTTP {status}: {redacted(said, (self._token, self._key))[:SHOWN_CHARACTERS]}"
+        if status == 429 or (status == 503 and "retry-after" in headers):
+            return EndpointBusy(message, _advice_s(headers))
+        if status in (401, 403):
+            message += "; check `token`, `signing_key` (env:NAME or file:PATH) and `tls`"
+        return _meaning(status, retryable)(message)
+
+    def _late(self, error: Exception, what: str, timeout_s: float) -> RlforgeError:
+        if isinstance(error, httpx.ConnectTimeout):
+            return EndpointUnavailable(f"{what}: no connection within {self.config.connect_timeout_s:g} s")
+        return DeadlineExceeded(f"{what}: no answer within {timeout_s:g} s")
+
+    def _made(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            verify=self._tls,
+            timeout=httpx.Timeout(None, connect=self.config.connect_timeout_s),
+            limits=httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_CONNECTIONS),
+            trust_env=self._url.host not in LOOPBACK,  # a proxy is not asked for what runs here
+        )
+
+
+_DROPPED = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
+"""The connection was there and is gone: whether the request arrived is not known."""
+
+
+def _meaning(status: int, retryable: bool) -> type[RlforgeError]:
+    match status:
+        case 502 | 503 | 408:
+            return EndpointUnavailable
+        case 504:
+            return DeadlineExceeded
+        case _ if status >= 500:
+            return EndpointBroken
+        case _:
+            return EndpointUnavailable if retryable else EndpointRefused
+
+
+def _said(body: bytes) -> tuple[str, bool]:
+    """The message of an answer `{"error": {"kind": …, "message": …, "retryable": …}}`, or the text it is."""
+    text = body.decode(errors="replace")
+    try:
+        told: Any = json.loads(text)
+    except ValueError:
+        return text, False
+    error: Any = cast(dict[str, Any], told).get("error") if isinstance(told, dict) else None
+    if not isinstance(error, dict):
+        return text, False
+    fields = cast(dict[str, Any], error)
+    return f"{fields.get('kind', '')}: {fields.get('message', '')}", fields.get("retryable") is True
+
+
+def _advice_s(headers: httpx.Headers) -> float:
+    """Seconds to wait: `retry-after-ms` where a server is that exact, else `Retry-After` in seconds."""
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        said = headers.get(name, "")
+        if said.replace(".", "", 1).isdigit():
+            return float(said) / unit
+    return 0.0
+
+
+def _context(tls: TlsConfig) -> ssl.SSLContext:
+    if (tls.certificate is None) != (tls.key is None):
+        raise ConfigError("tls: certificate and key go together; one of them is missing")
+    if tls.server_name is not None:
+        raise ConfigError("tls: server_name works over gRPC only; over HTTP use the name in the certificate as address")
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+        if tls.certificate is not None:
+            context.load_cert_chain(tls.certificate, tls.key)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(f"tls: cannot use {tls.ca or tls.certificate}: {error}") from error
+    return context
