@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -51,11 +52,10 @@ async def judging() -> AsyncGenerator[JudgeServer]:
     """A started server, on a port of its own."""
     server = JudgeServer()
     app = Starlette(routes=[Route("/v1/chat/completions", server.answer, methods=["POST"])])
-    running = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off"))
-    task = asyncio.create_task(running.serve())
-    while not running.started:
-        await asyncio.sleep(0.01)
-    server.address = f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}/v1"
+    listening = socket.create_server(("127.0.0.1", 0))  # connections wait there until the server takes them
+    running = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+    task = asyncio.create_task(running.serve(sockets=[listening]))
+    server.address = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
     try:
         yield server
     finally:
