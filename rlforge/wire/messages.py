@@ -11,27 +11,36 @@ from rlforge.wire.refusal import refuses
 from rlforge.wire.values import get_struct, get_value, put_struct, put_value
 
 Role = Literal["system", "user", "assistant", "tool"]
+_ROLES = frozenset(get_args(Role))
 
 
 @refuses("a message")
 def encode_message(message: Message) -> pb.Message:
     """A message of a conversation."""
-    return pb.Message(
-        role=message.role,
-        content=[_encode_part(part) for part in message.content],
-        tool_calls=[pb.ToolCall(id=call.id, name=call.name, arguments=call.arguments) for call in message.tool_calls],
-        tool_call_id=message.tool_call_id,
-    )
+    sent = pb.Message()
+    put_message(message, sent)
+    return sent
+
+
+def put_message(message: Message, into: pb.Message) -> None:
+    """Write a message where it is to stand: a message that is made apart is copied once for each level around it."""
+    into.role = message.role
+    for part in message.content:
+        _put_part(part, into.content.add())
+    for call in message.tool_calls:
+        into.tool_calls.add(id=call.id, name=call.name, arguments=call.arguments)
+    if message.tool_call_id is not None:
+        into.tool_call_id = message.tool_call_id
 
 
 def decode_message(message: pb.Message) -> Message:
     """The message that was sent. Raises DataError for a role or a part that is none."""
-    if message.role not in get_args(Role):
+    if message.role not in _ROLES:
         raise DataError(f"a message has the role '{message.role}'; it must be one of {', '.join(get_args(Role))}")
     return Message(
         role=cast(Role, message.role),
-        content=tuple(_decode_part(part) for part in message.content),
-        tool_calls=tuple(ToolCall(id=c.id, name=c.name, arguments=c.arguments) for c in message.tool_calls),
+        content=tuple([_decode_part(part) for part in message.content]),
+        tool_calls=tuple([ToolCall(id=c.id, name=c.name, arguments=c.arguments) for c in message.tool_calls]),
         tool_call_id=message.tool_call_id if message.HasField("tool_call_id") else None,
     )
 
@@ -39,9 +48,17 @@ def decode_message(message: pb.Message) -> Message:
 @refuses("a tool")
 def encode_tool(tool: ToolSpec) -> pb.ToolSpec:
     """A tool the model may call."""
-    sent = pb.ToolSpec(name=tool.name, description=tool.description)
-    put_struct(tool.parameters, sent.parameters)
+    sent = pb.ToolSpec()
+    put_tool(tool, sent)
     return sent
+
+
+def put_tool(tool: ToolSpec, into: pb.ToolSpec) -> None:
+    """Write a tool where it is to stand."""
+    into.name = tool.name
+    into.description = tool.description
+    if tool.parameters:
+        put_struct(tool.parameters, into.parameters)
 
 
 def decode_tool(tool: pb.ToolSpec) -> ToolSpec:
@@ -49,18 +66,16 @@ def decode_tool(tool: pb.ToolSpec) -> ToolSpec:
     return ToolSpec(name=tool.name, description=tool.description, parameters=get_struct(tool.parameters))
 
 
-def _encode_part(part: ContentPart) -> pb.ContentPart:
+def _put_part(part: ContentPart, into: pb.ContentPart) -> None:
     match part:
         case TextPart():
-            return pb.ContentPart(text=part.text)
+            into.text = part.text
         case ImagePart():
-            return pb.ContentPart(image=pb.Image(data=part.data, mime=part.mime))
+            into.image.CopyFrom(pb.Image(data=part.data, mime=part.mime))
         case JsonPart():
-            sent = pb.ContentPart()
-            put_value(part.value, sent.json)
-            return sent
+            put_value(part.value, into.json)
         case TensorPart():
-            return pb.ContentPart(tensor=pb.Tensor(dtype=part.dtype, shape=part.shape, data=part.data))
+            into.tensor.CopyFrom(pb.Tensor(dtype=part.dtype, shape=part.shape, data=part.data))
 
 
 def _decode_part(part: pb.ContentPart) -> ContentPart:

@@ -4,29 +4,41 @@ from __future__ import annotations
 
 from rlforge.errors import DataError
 from rlforge.types import Completion, FinishReason, Rollout, RolloutKey, StopReason, Task, Turn
-from rlforge.wire.messages import decode_message, encode_message
+from rlforge.wire.messages import decode_message, put_message
 from rlforge.wire.pb import types_pb2 as pb
 from rlforge.wire.refusal import refuses
 from rlforge.wire.values import get_struct, get_value, put_struct, put_value
+
+_STOP_REASONS = {reason.value: reason for reason in StopReason}
 
 
 @refuses("a task")
 def encode_task(task: Task) -> pb.Task:
     """A problem to attempt."""
-    sent = pb.Task(id=task.id, messages=[encode_message(message) for message in task.messages], source=task.source)
-    if task.answer is not None:
-        put_value(task.answer, sent.answer)
-    put_struct(task.info, sent.info)
+    sent = pb.Task()
+    put_task(task, sent)
     return sent
+
+
+def put_task(task: Task, into: pb.Task) -> None:
+    """Write a task where it is to stand."""
+    into.id = task.id
+    into.source = task.source
+    for message in task.messages:
+        put_message(message, into.messages.add())
+    if task.answer is not None:
+        put_value(task.answer, into.answer)
+    if task.info:
+        put_struct(task.info, into.info)
 
 
 def decode_task(task: pb.Task) -> Task:
     """The task that was sent."""
     return Task(
         id=task.id,
-        messages=tuple(decode_message(message) for message in task.messages),
+        messages=tuple([decode_message(message) for message in task.messages]),
         answer=get_value(task.answer) if task.HasField("answer") else None,
-        info=get_struct(task.info),
+        info=get_struct(task.info) if task.HasField("info") else {},
         source=task.source,
     )
 
@@ -34,22 +46,29 @@ def decode_task(task: pb.Task) -> Task:
 @refuses("a rollout")
 def encode_rollout(rollout: Rollout) -> pb.Rollout:
     """An attempt with all below it, as text and facts."""
-    versions = [version for turn in rollout.turns for version in turn.completion.policy_versions]
-    return pb.Rollout(
-        id=rollout.id,
-        task=encode_task(rollout.task),
-        turns=[_encode_turn(turn) for turn in rollout.turns],
-        stop_reason=rollout.stop_reason.value,
-        role=rollout.role,
-        parent=rollout.parent,
-        children=[encode_rollout(child) for child in rollout.children],
-        group=rollout.key.group,
-        member=rollout.key.member,
-        oldest_version=min(versions, default=None),
-        newest_version=max(versions, default=None),
-        epoch=rollout.key.epoch,
-        attempt=rollout.key.attempt,
-    )
+    sent = pb.Rollout()
+    put_rollout(rollout, sent)
+    return sent
+
+
+def put_rollout(rollout: Rollout, into: pb.Rollout) -> None:
+    """Write a rollout where it is to stand."""
+    key = rollout.key
+    into.id = key.rollout_id
+    put_task(rollout.task, into.task)
+    for turn in rollout.turns:
+        _put_turn(turn, into.turns.add())
+    into.stop_reason = rollout.stop_reason.value
+    into.role = rollout.role
+    if rollout.parent is not None:
+        into.parent = rollout.parent
+    for child in rollout.children:
+        put_rollout(child, into.children.add())
+    into.group, into.member, into.epoch, into.attempt = key.group, key.member, key.epoch, key.attempt
+    versions = [turn.completion.policy_versions for turn in rollout.turns if turn.completion.policy_versions]
+    if versions:
+        into.oldest_version = min(map(min, versions))
+        into.newest_version = max(map(max, versions))
 
 
 def decode_rollout(rollout: pb.Rollout) -> Rollout:
@@ -57,8 +76,8 @@ def decode_rollout(rollout: pb.Rollout) -> Rollout:
 
     Raises DataError for a stop reason that is none.
     """
-    if rollout.stop_reason not in list(StopReason):
-        known = ", ".join(reason.value for reason in StopReason)
+    if rollout.stop_reason not in _STOP_REASONS:
+        known = ", ".join(_STOP_REASONS)
         raise DataError(
             f"rollout '{rollout.id}' has the stop reason '{rollout.stop_reason}'; it must be one of {known}"
         )
@@ -74,25 +93,26 @@ def decode_rollout(rollout: pb.Rollout) -> Rollout:
         ),
         task=task,
         seed=0,
-        turns=tuple(_decode_turn(turn, version) for turn in rollout.turns),
-        stop_reason=StopReason(rollout.stop_reason),
+        turns=tuple([_decode_turn(turn, version) for turn in rollout.turns]),
+        stop_reason=_STOP_REASONS[rollout.stop_reason],
         role=rollout.role,
         parent=rollout.parent if rollout.HasField("parent") else None,
-        children=tuple(decode_rollout(child) for child in rollout.children),
+        children=tuple([decode_rollout(child) for child in rollout.children]),
     )
 
 
-def _encode_turn(turn: Turn) -> pb.Turn:
-    sent = pb.Turn(
-        message=encode_message(turn.message),
-        observation=[encode_message(message) for message in turn.observation],
-        reward=turn.reward,
-        prompt_tokens=len(turn.prompt_ids),
-        completion_tokens=len(turn.completion.token_ids),
-        components=turn.components,
-    )
-    put_struct(turn.info, sent.info)
-    return sent
+def _put_turn(turn: Turn, into: pb.Turn) -> None:
+    put_message(turn.message, into.message)
+    for message in turn.observation:
+        put_message(message, into.observation.add())
+    if turn.reward is not None:
+        into.reward = turn.reward
+    into.prompt_tokens = len(turn.prompt_ids)
+    into.completion_tokens = len(turn.completion.token_ids)
+    if turn.components:
+        into.components.update(turn.components)
+    if turn.info:
+        put_struct(turn.info, into.info)
 
 
 def _decode_turn(turn: pb.Turn, version: int) -> Turn:
@@ -106,8 +126,8 @@ def _decode_turn(turn: pb.Turn, version: int) -> Turn:
             finish_reason=FinishReason.STOP,
         ),
         message=decode_message(turn.message),
-        observation=tuple(decode_message(message) for message in turn.observation),
+        observation=tuple([decode_message(message) for message in turn.observation]),
         reward=turn.reward if turn.HasField("reward") else None,
         components=dict(turn.components),
-        info=get_struct(turn.info),
+        info=get_struct(turn.info) if turn.HasField("info") else {},
     )

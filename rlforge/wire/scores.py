@@ -10,15 +10,17 @@ from rlforge.types import Rollout, Score, ScorerSpec
 from rlforge.wire.pb import reward_pb2 as pb
 from rlforge.wire.pb import types_pb2
 from rlforge.wire.refusal import refuses
-from rlforge.wire.rollouts import decode_rollout, encode_rollout
+from rlforge.wire.rollouts import decode_rollout, put_rollout
 from rlforge.wire.version import PROTOCOL_VERSION, refuse_other_protocols
 
 
 @refuses("a score request")
 def encode_score_request(items: Mapping[str, Rollout], request_id: str) -> pb.ScoreRequest:
     """A batch of rollouts to judge, by item id."""
-    sent = [pb.ScoreItem(id=item, rollout=encode_rollout(rollout)) for item, rollout in items.items()]
-    return pb.ScoreRequest(request_id=request_id, items=sent)
+    request = pb.ScoreRequest(request_id=request_id)
+    for item, rollout in items.items():
+        put_rollout(rollout, request.items.add(id=item).rollout)
+    return request
 
 
 def decode_score_request(request: pb.ScoreRequest) -> dict[str, Rollout]:
@@ -67,11 +69,11 @@ def decode_scores(response: pb.ScoreResponse, scorer: str) -> dict[str, Score]:
 def _decode_scored(scored: types_pb2.Scored, scorer: str) -> Score:
     if not scored.HasField("value"):
         return _malformed(scorer, "the score is scored but has no value")
-    numbers = {"value": scored.value, **{f"component '{name}'": part for name, part in scored.components.items()}}
-    for name, number in numbers.items():
+    value, components = scored.value, dict(scored.components)
+    for name, number in (("value", value), *components.items()):
         if not math.isfinite(number):
-            return _malformed(scorer, f"the score's {name} is {number}; it must be finite")
-    return Score(scorer=scorer, value=scored.value, components=dict(scored.components), reason=scored.reason)
+            return _malformed(scorer, f"the score's '{name}' is {number}; it must be finite")
+    return Score(scorer=scorer, value=value, components=components, reason=scored.reason)
 
 
 def _malformed(scorer: str, why: str) -> Score:

@@ -6,10 +6,10 @@ import math
 
 from rlforge.errors import DataError
 from rlforge.types import EnvironmentSpec, Message, Observation, WorldStart
-from rlforge.wire.messages import decode_message, decode_tool, encode_message, encode_tool
+from rlforge.wire.messages import decode_message, decode_tool, encode_tool, put_message, put_tool
 from rlforge.wire.pb import environment_pb2 as pb
 from rlforge.wire.refusal import refuses
-from rlforge.wire.rollouts import decode_task, encode_task
+from rlforge.wire.rollouts import decode_task, put_task
 from rlforge.wire.values import get_struct, put_struct
 from rlforge.wire.version import PROTOCOL_VERSION, refuse_other_protocols
 
@@ -48,19 +48,13 @@ def decode_spec(spec: pb.EnvironmentSpec) -> EnvironmentSpec:
 @refuses("the start of a world")
 def encode_start(start: WorldStart) -> pb.Action:
     """Step 0: what a world begins with."""
-    return pb.Action(
-        step=0,
-        start=pb.WorldStart(
-            task=encode_task(start.task),
-            seed=start.seed,
-            rollout_id=start.rollout_id,
-            group=start.group,
-            member=start.member,
-            attempt=start.attempt,
-            step_timeout_s=start.step_timeout_s,
-            lifetime_s=start.lifetime_s,
-        ),
-    )
+    sent = pb.Action(step=0)
+    into = sent.start
+    put_task(start.task, into.task)
+    into.seed, into.rollout_id = start.seed, start.rollout_id
+    into.group, into.member, into.attempt = start.group, start.member, start.attempt
+    into.step_timeout_s, into.lifetime_s = start.step_timeout_s, start.lifetime_s
+    return sent
 
 
 def decode_start(start: pb.WorldStart) -> WorldStart:
@@ -80,42 +74,41 @@ def decode_start(start: pb.WorldStart) -> WorldStart:
 @refuses("a reply")
 def encode_reply(step: int, reply: Message) -> pb.Action:
     """A later step: the model's reply."""
-    return pb.Action(step=step, message=encode_message(reply))
+    sent = pb.Action(step=step)
+    put_message(reply, sent.message)
+    return sent
 
 
 @refuses("an observation")
 def encode_observation(step: int, observation: Observation) -> pb.Observation:
     """What the world shows after a step."""
-    sent = pb.Observation(
-        step=step,
-        messages=[encode_message(message) for message in observation.messages],
-        reward=observation.reward,
-        components=observation.components,
-        terminated=observation.terminated,
-        truncated=observation.truncated,
-        tools=[encode_tool(tool) for tool in observation.tools],
-    )
-    put_struct(observation.info, sent.info)
+    sent = pb.Observation(step=step, terminated=observation.terminated, truncated=observation.truncated)
+    for message in observation.messages:
+        put_message(message, sent.messages.add())
+    if observation.reward is not None:
+        sent.reward = observation.reward
+    if observation.components:
+        sent.components.update(observation.components)
+    for tool in observation.tools:
+        put_tool(tool, sent.tools.add())
+    if observation.info:
+        put_struct(observation.info, sent.info)
     return sent
 
 
 def decode_observation(observation: pb.Observation) -> Observation:
     """The observation that was sent. Raises DataError for a reward or component that is not finite."""
-    _refuse_odd_numbers(observation)
+    reward = observation.reward if observation.HasField("reward") else None
+    components = dict(observation.components)
+    for name, number in (("reward", reward or 0.0), *components.items()):
+        if not math.isfinite(number):
+            raise DataError(f"the '{name}' of step {observation.step} is {number}; it must be finite or absent")
     return Observation(
-        messages=tuple(decode_message(message) for message in observation.messages),
-        reward=observation.reward if observation.HasField("reward") else None,
-        components=dict(observation.components),
+        messages=tuple([decode_message(message) for message in observation.messages]),
+        reward=reward,
+        components=components,
         terminated=observation.terminated,
         truncated=observation.truncated,
-        info=get_struct(observation.info),
-        tools=tuple(decode_tool(tool) for tool in observation.tools),
+        info=get_struct(observation.info) if observation.HasField("info") else {},
+        tools=tuple([decode_tool(tool) for tool in observation.tools]),
     )
-
-
-def _refuse_odd_numbers(observation: pb.Observation) -> None:
-    if not math.isfinite(observation.reward):
-        raise DataError(f"the reward of step {observation.step} is {observation.reward}; it must be finite or absent")
-    for name, part in observation.components.items():
-        if not math.isfinite(part):
-            raise DataError(f"component '{name}' of step {observation.step} is {part}; it must be finite or absent")
