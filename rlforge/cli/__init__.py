@@ -1,4 +1,4 @@
-"""The command line: `rlforge train | eval | recipe | reward | runs | bench`."""
+"""The command line: `rlforge train | eval | recipe | reward | runs | serve | bench`."""
 
 from rlforge.cli.app import main
 

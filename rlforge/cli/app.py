@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from rlforge import __version__
-from rlforge.cli import bench, recipe, reward, runs, train
+from rlforge.cli import bench, recipe, reward, runs, serve, train
 from rlforge.errors import ConfigError, RlforgeError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("eval")(train.evaluate)
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(reward.app, name="reward")
 app.add_typer(runs.app, name="runs")
+app.add_typer(serve.app, name="serve")
 app.command("bench")(bench.bench)
 
 

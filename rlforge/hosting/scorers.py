@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
+from rlforge.config import build, config_class
 from rlforge.errors import ConfigError, ExtensionError, RlforgeError, boundary
-from rlforge.interfaces import RewardEndpoint
+from rlforge.interfaces import RewardEndpoint, Scorer
+from rlforge.registry import SCORERS
 from rlforge.rewards.outcomes import Outcome, as_outcome, as_outcomes, raised, unscored
 from rlforge.types import Rollout, Score, ScorerSpec
 
@@ -19,7 +21,7 @@ THREADS = 32
 """Calls of a plain function that run side by side."""
 
 
-def as_reward_endpoint(thing: Any, *, name: str = "", batch: bool = False, concurrency: int = 0) -> RewardEndpoint:
+def as_reward_endpoint(thing: Any, *, name: str = "", batch: bool = False) -> RewardEndpoint:
     """What plays the role already, or a function of a rollout (with `batch`, of a list of them) put into it.
 
     Raises ConfigError for anything else.
@@ -28,19 +30,54 @@ def as_reward_endpoint(thing: Any, *, name: str = "", batch: bool = False, concu
         return thing
     if not callable(thing) or inspect.isclass(thing):
         raise ConfigError(f"{thing!r} is no reward: it must be a function of a rollout, or play RewardEndpoint")
-    return FunctionEndpoint(thing, name=name, batch=batch, concurrency=concurrency)
+    return FunctionEndpoint(thing, name=name, batch=batch)
+
+
+def reward_in_processes(function: Any, processes: int, *, name: str = "", batch: bool = False) -> RewardEndpoint:
+    """A function that runs in guarded processes of its own, as the scorer `python` runs it.
+
+    Raises ConfigError for what another process cannot import.
+    """
+    file = inspect.getsourcefile(function) if inspect.isfunction(function) else None
+    if file is None or function.__qualname__ != function.__name__ or not function.__name__.isidentifier():
+        raise ConfigError(f"{function!r} cannot run in processes: it must be a function at the top of a file")
+    config = config_class(SCORERS, "python").parse(
+        {"type": "python", "function": f"{file}:{function.__name__}", "workers": processes, "batch": batch}
+    )
+    return ScorerEndpoint(build(SCORERS, config), name or function.__name__)
+
+
+class ScorerEndpoint:
+    """A scorer in the role of a reward endpoint; started when it is first asked what it is."""
+
+    def __init__(self, scorer: Scorer, name: str) -> None:
+        self._scorer = scorer
+        self._name = name
+        self._started = False
+
+    async def describe(self) -> ScorerSpec:
+        """Its name. Raises ConfigError when the scorer can never work."""
+        if not self._started:
+            await self._scorer.start()
+            self._started = True
+        return ScorerSpec(name=self._name)
+
+    async def score(self, items: Mapping[str, Rollout], *, request_id: str, timeout_s: float) -> Mapping[str, Score]:
+        """One score for each item; the scorer has its own limits on time."""
+        return dict(zip(items, await self._scorer.score(list(items.values())), strict=True))
+
+    async def close(self) -> None:
+        """Stop the scorer."""
+        await self._scorer.close()
 
 
 class FunctionEndpoint:
     """Judges with a function, sync (on threads, so that a slow one holds nobody) or async."""
 
-    def __init__(
-        self, function: Callable[[Any], Any], *, name: str = "", batch: bool = False, concurrency: int = 0
-    ) -> None:
+    def __init__(self, function: Callable[[Any], Any], *, name: str = "", batch: bool = False) -> None:
         self._function = function
         self._name = name or getattr(function, "__name__", type(function).__name__)
         self._batch = batch
-        self._concurrency = concurrency
         self._source = inspect.getsourcefile(inspect.unwrap(function)) if inspect.isfunction(function) else None
         self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
             getattr(function, "__call__", None)  # noqa: B004  # an object with an async __call__
@@ -48,8 +85,8 @@ class FunctionEndpoint:
         self._threads = None if self._is_async else ThreadPoolExecutor(THREADS, f"reward-{self._name}")
 
     async def describe(self) -> ScorerSpec:
-        """Its name, and how many requests it takes at once."""
-        return ScorerSpec(name=self._name, max_concurrency=self._concurrency)
+        """Its name."""
+        return ScorerSpec(name=self._name)
 
     async def score(self, items: Mapping[str, Rollout], *, request_id: str, timeout_s: float) -> Mapping[str, Score]:
         """One score for each item. An exception leaves the item unscored; so does the end of the time."""

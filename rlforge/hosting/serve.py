@@ -17,7 +17,7 @@ from rlforge.errors import ConfigError
 from rlforge.hosting.access import Access, ServerTls
 from rlforge.hosting.judging import Judging
 from rlforge.hosting.log import EventLog, log_to_stderr
-from rlforge.hosting.scorers import as_reward_endpoint
+from rlforge.hosting.scorers import as_reward_endpoint, reward_in_processes
 from rlforge.hosting.worlds import WorldLimits, Worlds
 from rlforge.interfaces import Environment, RewardEndpoint
 from rlforge.registry import import_object
@@ -76,8 +76,11 @@ async def serving(
     if (kind or kind_of(thing)) == "environment":
         served = await _environment(adapt(thing, worlds=worlds, processes=processes), name, limits)
     else:
-        endpoint = as_reward_endpoint(thing, name=name, batch=batch, concurrency=concurrency)
-        served = await _reward(endpoint, name)
+        if processes:
+            endpoint = reward_in_processes(thing, processes, name=name, batch=batch)
+        else:
+            endpoint = as_reward_endpoint(thing, name=name, batch=batch)
+        served = await _reward(endpoint, name, concurrency)
     server: Server = import_object(_SERVERS[scheme], "server")(served, access, certificates, max_message_bytes)
     try:
         real = f"{_secured(scheme, certificates)}://{host}:{await server.start(host, port)}"
@@ -101,7 +104,7 @@ def serve(thing: Any, address: str, *, drain_s: float = 30.0, **settings: Any) -
     `http://host:port`; port 0 picks one. Settings:
 
     `worlds`: worlds that may live at once (0: any number); beyond them clients are told when to ask again.
-    `processes`: worker processes to spread the worlds over (0: none). `batch`: the reward function takes a list of
+    `processes`: worker processes for the worlds or the function (0: none). `batch`: the reward function takes a list of
     rollouts. `concurrency`: scoring requests at once (0: any number). `token`, `signing_key`: where the secret is,
     `env:NAME` or `file:PATH`. `tls`: `{"certificate": …, "key": …, "client_ca": …}`, PEM files; `client_ca` asks for
     certificates of clients. `step_timeout_s`, `lifetime_s`, `idle_s`, `drain_s`: seconds a step may take, a world may
@@ -151,10 +154,10 @@ async def _environment(environment: Environment, name: str, limits: WorldLimits)
     return Worlds(environment, spec, limits, EventLog(spec.name))
 
 
-async def _reward(endpoint: RewardEndpoint, name: str) -> Judging:
+async def _reward(endpoint: RewardEndpoint, name: str, concurrency: int) -> Judging:
     async with deadline(DESCRIBE_TIMEOUT_S, "the reward to say what it is"):
         spec = await endpoint.describe()
-    spec = replace(spec, name=name or spec.name)
+    spec = replace(spec, name=name or spec.name, max_concurrency=concurrency or spec.max_concurrency)
     return Judging(endpoint, spec, EventLog(spec.name))
 
 
