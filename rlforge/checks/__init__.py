@@ -1,1 +1,1 @@
-"""Proves that an endpoint behaves: what `rlforge check` runs."""
+"""Properties that an endpoint must have, each shown for real: what `rlforge check` runs."""

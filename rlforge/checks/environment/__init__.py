@@ -1,0 +1,1 @@
+"""What `rlforge check environment` holds an environment to."""
