@@ -71,21 +71,30 @@ GENERATORS = Registry(
         "vllm": "rlforge.generators.vllm:VLLMGenerator",
     },
 )
-ORCHESTRATORS = Registry("orchestrator", {"single_turn": "rlforge.orchestrators.single_turn:SingleTurn"})
+ORCHESTRATORS = Registry(
+    "orchestrator",
+    {
+        "environment_loop": "rlforge.orchestrators.environment_loop:EnvironmentLoop",
+        "single_turn": "rlforge.orchestrators.single_turn:SingleTurn",
+    },
+)
 SCORERS = Registry(
     "scorer",
     {
+        "environment": "rlforge.rewards.environment:EnvironmentScorer",
         "grpc": "rlforge.rewards.remote:RemoteScorer",
         "http": "rlforge.rewards.remote:RemoteScorer",
         "judge": "rlforge.rewards.judge:JudgeScorer",
         "python": "rlforge.rewards.python:PythonScorer",
         "reasoning_gym": "rlforge.rewards.reasoning_gym:ReasoningGymScorer",
         "regex": "rlforge.rewards.regex:RegexScorer",
+        "unit_tests": "rlforge.rewards.unit_tests:UnitTestsScorer",
     },
 )
 SOURCES = Registry(
     "source",
     {
+        "environment": "rlforge.data.environment:EnvironmentSource",
         "jsonl": "rlforge.data.jsonl:JsonlSource",
         "python": "rlforge.data.python:PythonSource",
         "reasoning_gym": "rlforge.data.reasoning_gym:ReasoningGymSource",

@@ -37,7 +37,7 @@ def python(*arguments: str) -> tuple[str, ...]:
 async def execute(
     program: Program, limits: Limits, isolation: Isolation, channel: socket.socket | None = None
 ) -> Execution:
-    """Run a program at one level of isolation; `channel` is its descriptor 3.
+    """Run a program at one level of isolation; `channel` is its descriptor 3, and closed here once the program has it.
 
     Raises SandboxError when the sandbox itself fails, which says nothing about the program.
     """
@@ -45,9 +45,12 @@ async def execute(
     ours.setblocking(False)
     with ours:
         with theirs:
+            order = _order(program, limits, isolation, channel)
             launcher = await _launch(theirs, channel)
+        if channel:
+            channel.close()
         try:
-            return await _attend(launcher, ours, _order(program, limits, isolation, channel), limits, isolation)
+            return await _attend(launcher, ours, order, limits, isolation)
         finally:
             ours.close()  # the launcher ends with whatever is left
             await _gone(launcher)

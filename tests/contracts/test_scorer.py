@@ -16,7 +16,8 @@ TASK = {
         "dataset": "chain_sum",
         "config": {},
         "entry": {"question": "12 + 34 =", "answer": "46", "metadata": {"source_dataset": "chain_sum"}},
-    }
+    },
+    "tests": [{"stdout": "46"}],
 }
 
 
@@ -27,6 +28,7 @@ def config(request, tmp_path):
     least = {
         "python": {"function": f"{tmp_path}/reward.py:reward"},
         "regex": {"pattern": "^{answer}$"},
+        "unit_tests": {"code": "whole", "template": "print({code})"},
     }
     return config_class(SCORERS, request.param).parse({"type": request.param, **least.get(request.param, {})})
 
