@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from rlforge.errors import DeadlineExceeded, EndpointBusy, RlforgeError, boundary
+from rlforge.errors import DataError, DeadlineExceeded, EndpointBusy, RlforgeError, boundary
 from rlforge.hosting.access import Access, ServerTls
 from rlforge.hosting.faults import NotAllowed, fault_of
 from rlforge.hosting.judging import Judging
@@ -119,7 +119,7 @@ async def _interact(worlds: Worlds, context: Any) -> None:
     try:
         async with asyncio.timeout(None) as life:
             while (sent := await context.read()) is not END:
-                action = environment_pb2.Action.FromString(sent)
+                action = _action(sent)
                 observation = await world.act(action)
                 if action.step == 0 and world.lifetime_s:
                     life.reschedule(asyncio.get_running_loop().time() + world.lifetime_s)
@@ -131,6 +131,13 @@ async def _interact(worlds: Worlds, context: Any) -> None:
         raise DeadlineExceeded(f"the world has lived its {world.lifetime_s:g} s") from None
     finally:
         world.free("left")
+
+
+def _action(sent: bytes) -> environment_pb2.Action:
+    try:
+        return environment_pb2.Action.FromString(sent)
+    except DecodeError as error:
+        raise DataError(f"this is no Action: {error}") from error
 
 
 def reward_handlers(judging: Judging) -> dict[str, Any]:
@@ -169,8 +176,6 @@ async def _told(context: Any) -> AsyncGenerator[None]:
     try:
         with boundary("the server"):
             yield
-    except DecodeError as error:
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"this is no message of the protocol: {error}")
     except RlforgeError as error:
         await _abort(context, error)
 

@@ -8,7 +8,7 @@ import math
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import uvicorn
@@ -58,8 +58,8 @@ class HttpServer:
     async def start(self, host: str, port: int) -> int:
         """Listen; the port it is. Raises OSError when the address cannot be had, ConfigError for a bad certificate."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.create_server((host, port), family=family, backlog=2048)
         self._uvicorn = _Uvicorn(uvicorn.Config(self._app(), **_settings(self._tls)))
+        listening = socket.create_server((host, port), family=family, backlog=2048)
         self._tasks.append(asyncio.create_task(self._uvicorn.serve(sockets=[listening])))
         async with deadline(START_TIMEOUT_S, f"an HTTP server to listen on {host}:{port}"):
             await self._uvicorn.listening.wait()
@@ -74,8 +74,7 @@ class HttpServer:
             self._uvicorn.should_exit = True
         for watching in self._tasks[1:]:
             watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(*self._tasks)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _app(self) -> Starlette:
         health = Route("/healthz", self._health, methods=["GET"])

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from rlforge.deadlines import deadline
 from rlforge.environments.adapt import adapt
-from rlforge.errors import ConfigError
+from rlforge.errors import ConfigError, SetupError
 from rlforge.hosting.access import Access, ServerTls
 from rlforge.hosting.judging import Judging
 from rlforge.hosting.log import EventLog, log_to_stderr
@@ -83,7 +83,11 @@ async def serving(
         served = await _reward(endpoint, name, concurrency)
     server: Server = import_object(_SERVERS[scheme], "server")(served, access, certificates, max_message_bytes)
     try:
-        real = f"{_secured(scheme, certificates)}://{host}:{await server.start(host, port)}"
+        try:
+            bound = await server.start(host, port)
+        except OSError as error:
+            raise SetupError(f"cannot serve at {address}: {error}; is the port taken, the host one of ours?") from error
+        real = f"{_secured(scheme, certificates)}://{f'[{host}]' if ':' in host else host}:{bound}"
         log = EventLog(served.spec.name)
         log.server("serving", address=real, access="open" if access.open else "token")
         try:

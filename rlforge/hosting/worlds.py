@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -16,7 +17,7 @@ from rlforge.errors import (
     RlforgeError,
     boundary,
 )
-from rlforge.hosting.faults import OutOfOrder, UnknownSplit, fault_of
+from rlforge.hosting.faults import OutOfOrder, UnknownSplit, UnknownWorld, fault_of
 from rlforge.hosting.log import EventLog
 from rlforge.interfaces import Environment, World
 from rlforge.types import EnvironmentSpec, Observation, Task, WorldStart
@@ -27,6 +28,7 @@ from rlforge.wire.worlds import decode_start, encode_observation
 
 CLOSE_TIMEOUT_S = 10.0
 """Seconds a world may take to close before it is given up."""
+_OWN_ENDS = ("terminated", "truncated")
 ADVICE_S = (0.1, 5.0)
 """Least and most seconds a client is told to wait for a free world."""
 
@@ -162,7 +164,7 @@ class HostedWorld:
             raise
         self._answered = action.step
         if observation.over:
-            self.free("terminated" if observation.terminated else "truncated")
+            self.free(_OWN_ENDS[not observation.terminated])
         return self._last
 
     def free(self, end: str) -> None:
@@ -181,8 +183,10 @@ class HostedWorld:
         closing.add_done_callback(self._worlds.closing.discard)
 
     def _expect(self, action: pb.Action) -> None:
+        if self._end in _OWN_ENDS:
+            raise OutOfOrder(f"step {action.step}: the world is over ({self._end}); {self._answered} was its last step")
         if self._end:
-            raise OutOfOrder(f"step {action.step}: the world is gone ({self._end})")
+            raise UnknownWorld(f"step {action.step}: the world is gone ({self._end})")
         if action.step != self._answered + 1:
             again = f", or {self._answered} again" if self._answered >= 0 else ""
             raise OutOfOrder(f"step {action.step} is out of order: the next is {self._answered + 1}{again}")
@@ -214,6 +218,9 @@ class HostedWorld:
 
     def _encoded(self, step: int, observation: Observation) -> pb.Observation:
         try:
+            for name, number in (("reward", observation.reward or 0.0), *observation.components.items()):
+                if not math.isfinite(number):
+                    raise DataError(f"the '{name}' of step {step} is {number}; it must be finite or absent")
             return encode_observation(step, observation)
         except DataError as error:
             raise EndpointBroken(f"environment '{self._worlds.spec.name}': {error}") from error

@@ -35,6 +35,8 @@ def read_secret(where: str | None, what: str) -> Secret | None:
     if where is None:
         return None
     kind, _, place = where.partition(":")
+    if kind not in ("env", "file"):  # the text may be the secret itself: it is not shown
+        raise ConfigError(f"the {what} is named, not written: use env:NAME or file:PATH")
     if kind == "env":
         text = os.environ.get(place, "")
     else:
