@@ -69,11 +69,11 @@ class Patience:
                 if monotonic() - began >= self._config.wait_for_endpoint_s:
                     raise
                 await asyncio.sleep(min(fault.retry_after_s, _LONGEST_BACKOFF_S))
-            except EndpointUnavailable:
+            except EndpointUnavailable as fault:
                 drops += self.circuit.answered > answered  # somebody else got an answer since our last try
                 answered = self.circuit.answered
                 if drops >= _DROPS or self.circuit.down_s >= self._config.wait_for_endpoint_s:
-                    raise
+                    raise EndpointUnavailable(f"{fault} ({tries + 1} tries in {monotonic() - began:.0f} s)") from fault
             tries += 1
             await asyncio.sleep(min(_BACKOFF_S * 2 ** min(tries, 10), _LONGEST_BACKOFF_S) * (0.5 + random.random()))
 

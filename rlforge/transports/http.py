@@ -20,14 +20,15 @@ from rlforge.errors import (
     EndpointUnavailable,
 )
 from rlforge.transports.config import EndpointConfig
-from rlforge.transports.http_connection import HttpConnection
+from rlforge.transports.http_connection import HttpConnection, NoSuchPath
 from rlforge.transports.remote import RemoteEnvironment
 from rlforge.types import EnvironmentSpec, Message, Observation, Rollout, Score, ScorerSpec, Task, WorldStart
 from rlforge.wire.json import from_json, to_json
 from rlforge.wire.pb import environment_pb2 as pb
 from rlforge.wire.pb import reward_pb2, types_pb2
+from rlforge.wire.plain_scores import read_scores
 from rlforge.wire.rollouts import decode_task
-from rlforge.wire.scores import decode_scorer_spec, decode_scores, encode_score_request
+from rlforge.wire.scores import decode_scorer_spec, encode_score_request
 from rlforge.wire.worlds import decode_observation, decode_spec, encode_reply, encode_start
 
 Kind = TypeVar("Kind", bound=ProtoMessage)
@@ -187,11 +188,14 @@ class HttpReward:
         self._connection = connection
 
     async def describe(self) -> ScorerSpec:
-        """What it is. Raises EndpointError or DeadlineExceeded."""
-        return decode_scorer_spec(await _get(self._connection, "/v1/reward", reward_pb2.ScorerSpec))
+        """What it is; one that only scores is called by its address. Raises EndpointError or DeadlineExceeded."""
+        try:
+            return decode_scorer_spec(await _get(self._connection, "/v1/reward", reward_pb2.ScorerSpec))
+        except NoSuchPath:
+            return ScorerSpec(name=self._connection.config.address)
 
     async def score(self, items: Mapping[str, Rollout], *, request_id: str, timeout_s: float) -> Mapping[str, Score]:
-        """Scores by item id: the first that came for each. Raises EndpointError or DeadlineExceeded."""
+        """Scores by item id, see `read_scores`. Raises EndpointError or DeadlineExceeded."""
         said, _ = await self._connection.ask(
             "POST",
             "/v1/score",
@@ -201,7 +205,10 @@ class HttpReward:
             headers={TIMEOUT: f"{timeout_s:g}"},
         )
         address = self._connection.config.address
-        return decode_scores(_read(said, reward_pb2.ScoreResponse, address), address)
+        try:
+            return read_scores(json.loads(said), list(items), address)
+        except (DataError, ValueError) as error:
+            raise EndpointBroken(f"the answer of {address} makes no sense: {error}") from error
 
     async def close(self) -> None:
         """Disconnect. May be called twice."""

@@ -29,6 +29,10 @@ SHOWN_CHARACTERS = 2000
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
+class NoSuchPath(EndpointRefused):
+    """The endpoint answers, but not at this path."""
+
+
 class HttpConnection:
     """The connections to one endpoint, made at their first use."""
 
@@ -144,6 +148,8 @@ def _meaning(status: int, retryable: bool) -> type[RlforgeError]:
     match status:
         case 502 | 503 | 408:
             return EndpointUnavailable
+        case 404 | 405 if not retryable:
+            return NoSuchPath
         case 504:
             return DeadlineExceeded
         case _ if status >= 500:

@@ -58,11 +58,11 @@ def decode_score(score: types_pb2.Score, scorer: str) -> Score:
 
 
 def decode_scores(response: pb.ScoreResponse, scorer: str) -> dict[str, Score]:
-    """Scores by item id: the first that came for each."""
+    """Scores by item id: the first that came for each. Later ones stand under ids that no item has, to be counted."""
     scores: dict[str, Score] = {}
-    for score in response.scores:
-        if score.id not in scores:
-            scores[score.id] = decode_score(score, scorer)
+    for place, score in enumerate(response.scores):
+        known = score.id in scores
+        scores[f"{score.id} again, {place}" if known else score.id] = decode_score(score, scorer)
     return scores
 
 

@@ -1,0 +1,195 @@
+"""A TCP proxy on loopback that does to connections what networks and servers do to them, and an HTTP one on top of it.
+
+`Proxy` knows bytes alone, so that gRPC goes through it as HTTP does: it refuses, resets, hangs, drips and garbles.
+`HttpProxy` reads whole requests and answers, and changes those: errors, wrong ids, duplicated answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import struct
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Literal
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+Fault = Literal["reset", "hang", "garbage", "drip"]
+
+
+class Proxy:
+    """Passes connections on to a port; every one of them meets a fault with probability `share`."""
+
+    def __init__(self, target: int, *, faults: tuple[Fault, ...] = (), share: float = 0.3, seed: int = 0) -> None:
+        self._target = target
+        self._faults = faults
+        self._share = share
+        self._draw = random.Random(seed)
+        self._open: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self.done: Counter[str] = Counter()
+        self.port = 0
+
+    async def start(self, port: int = 0) -> None:
+        """Listen, on the port it had before where it is told to."""
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Refuse and drop everything, as a killed server does."""
+        if self._server:
+            self._server.close()
+        await self.drop()
+
+    async def drop(self) -> None:
+        """Drop what is connected."""
+        open_now = [task for task in self._open if task is not asyncio.current_task()]
+        for task in open_now:
+            task.cancel()
+        await asyncio.gather(*open_now, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._open.add(task)
+        fault = self._draw.choice(self._faults) if self._faults and self._draw.random() < self._share else None
+        self.done[fault or "passed"] += 1
+        try:
+            await self._serve(reader, writer, fault)
+        except (OSError, asyncio.CancelledError):
+            _reset(writer)
+        finally:
+            self._open.discard(task)
+            with suppress(OSError):
+                writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault | None) -> None:
+        if fault == "hang":
+            await asyncio.sleep(3600)
+        there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        try:
+            forth = asyncio.create_task(_pump(reader, back, None))
+            try:
+                await _pump(there, writer, fault)
+            finally:
+                forth.cancel()
+                await asyncio.gather(forth, return_exceptions=True)
+        finally:
+            back.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault | None) -> None:
+    while data := await reader.read(1 << 16):
+        if fault == "reset":
+            writer.write(data[: len(data) // 2])
+            raise ConnectionResetError
+        if fault == "garbage":
+            data = bytes(byte ^ 0x5A for byte in data)
+        for piece in [data[i : i + 40] for i in range(0, len(data), 40)] if fault == "drip" else [data]:
+            writer.write(piece)
+            await writer.drain()
+            if fault == "drip":
+                await asyncio.sleep(0.002)
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """End with RST instead of FIN."""
+    with suppress(OSError):
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(1, 13, struct.pack("ii", 1, 0))  # SOL_SOCKET, SO_LINGER
+    transport: Any = writer.transport
+    transport.abort()
+
+
+class HttpProxy:
+    """Passes requests on to an address; answers to `/v1/score` meet one of `changes` with probability `share`."""
+
+    def __init__(self, target: str, *, changes: tuple[Callable[[Any], Any], ...], share: float, seed: int = 0) -> None:
+        self._client = httpx.AsyncClient(base_url=target, trust_env=False, timeout=30)
+        self._changes = changes
+        self._share = share
+        self._draw = random.Random(seed)
+        self.done: Counter[str] = Counter()
+
+    async def answer(self, request: Request) -> Response:
+        path = request.url.path
+        headers = {name: value for name, value in request.headers.items() if name not in ("host", "content-length")}
+        said = await self._client.request(request.method, path, content=await request.body(), headers=headers)
+        content: Any = said.content
+        if path == "/v1/score" and said.status_code == 200 and self._draw.random() < self._share:
+            change = self._draw.choice(self._changes)
+            self.done[change.__name__] += 1
+            changed = change(json.loads(content))
+            if isinstance(changed, int):
+                return Response(status_code=changed)
+            content = changed if isinstance(changed, bytes) else json.dumps(changed).encode()
+        return Response(content, said.status_code, media_type="application/json")
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+@asynccontextmanager
+async def http_proxy(target: str, *changes: Callable[[Any], Any], share: float = 0.3) -> AsyncGenerator[Any]:
+    """A started HttpProxy and its address."""
+    import socket
+
+    proxy = HttpProxy(target, changes=changes, share=share)
+    route = Route("/{path:path}", proxy.answer, methods=["GET", "POST"])
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(Starlette(routes=[route]), log_level="error", lifespan="off"))
+    task = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        yield proxy, f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+        await proxy.close()
+
+
+# --- what may become of an answer -------------------------------------------------------------------------------
+
+
+def error_500(_: Any) -> int:
+    return 500
+
+
+def unavailable_503(_: Any) -> int:
+    return 503
+
+
+def not_json(_: Any) -> bytes:
+    return b"<html>502 Bad Gateway</html>"
+
+
+def cut_off(answer: Any) -> bytes:
+    return json.dumps(answer).encode()[:-9]
+
+
+def wrong_ids(answer: Any) -> Any:
+    return {**answer, "scores": [{**score, "id": f"{score['id']}-other"} for score in answer["scores"]]}
+
+
+def duplicated(answer: Any) -> Any:
+    """Every score again, with another value behind the first."""
+    return {**answer, "scores": [*answer["scores"], *({**s, "scored": {"value": 99.0}} for s in answer["scores"])]}
+
+
+def some_missing(answer: Any) -> Any:
+    return {**answer, "scores": answer["scores"][::2]}
+
+
+def somebody_elses(answer: Any) -> Any:
+    return {**answer, "scores": [*answer["scores"], {"id": "stranger", "scored": {"value": 99.0}}]}
+
+
+def not_finite(answer: Any) -> Any:
+    return {**answer, "scores": [{**score, "scored": {"value": "NaN"}} for score in answer["scores"]]}
