@@ -4,6 +4,8 @@ from __future__ import annotations
 
 REFUSALS = ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "OUT_OF_RANGE")
 """The request is wrong, and the server says so."""
+UNREADABLE = (*REFUSALS, "INTERNAL", "UNKNOWN")
+"""The request cannot be read; most gRPC libraries answer that themselves, each in its own way."""
 
 _OF_HTTP = {
     400: "INVALID_ARGUMENT",

@@ -109,7 +109,7 @@ class HttpLine:
         place = self.place
         proof = {"content-type": "application/json", "x-rlforge-timeout-s": f"{timeout_s:g}"}
         if place.token is not None:
-            proof["authorization"] = f"Bearer {place.token}"
+            proof["authorization"] = f"Bearer {place.token}".strip()  # an empty one would be no header at all
         if place.signing_key is not None:
             stamp = str(int(time.time()))
             proof |= {TIMESTAMP: stamp, SIGNATURE: signature(place.signing_key, stamp, body)}

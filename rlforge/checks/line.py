@@ -86,6 +86,11 @@ class RewardLine(Protocol):
         """Where it leads."""
         ...
 
+    @property
+    def bound(self) -> bool:
+        """Whether scores also come in streams, which live no longer than their connection."""
+        ...
+
     async def describe_scorer(self) -> reward_pb2.ScorerSpec:
         """What it says it is. Raises Fault."""
         ...

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rlforge.checks.fault import Fault
 from rlforge.checks.load import Load
-from rlforge.checks.properties import Finding, Outcome
+from rlforge.checks.properties import Finding, Outcome, Property
 from rlforge.values import value
 
 
@@ -60,11 +61,13 @@ class Report:
         }
 
 
-def undescribed(kind: str, target: str, finding: Finding, names: Sequence[str]) -> Report:
+def undescribed(kind: str, target: str, properties: Sequence[Property[Any]], fault: Fault) -> Report:
     """The report on an endpoint whose Describe failed: nothing else can be examined."""
-    rest = [
-        Finding(name=name, outcome=Outcome.SKIPPED, told="it does not describe itself", why="", remedy="", seconds=0.0)
-        for name in names
-        if name != finding.name
-    ]
-    return Report(kind=kind, target=target, name="?", findings=(finding, *rest))
+    first, *rest = properties
+    told = "it does not describe itself"
+    findings = [_finding(first, Outcome.FAILED, str(fault)), *(_finding(each, Outcome.SKIPPED, told) for each in rest)]
+    return Report(kind=kind, target=target, name="?", findings=tuple(findings))
+
+
+def _finding(each: Property[Any], outcome: Outcome, told: str) -> Finding:
+    return Finding(name=each.name, outcome=outcome, told=told, why=each.why, remedy=each.remedy, seconds=0.0)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from rlforge import __version__
-from rlforge.cli import bench, recipe, reward, runs, serve, train
+from rlforge.cli import bench, check, recipe, reward, runs, serve, train
 from rlforge.errors import ConfigError, RlforgeError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.command("train")(train.train)
 app.command("eval")(train.evaluate)
+app.add_typer(check.app, name="check")
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(reward.app, name="reward")
 app.add_typer(runs.app, name="runs")

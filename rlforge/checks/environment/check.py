@@ -14,7 +14,7 @@ from rlforge.checks.fault import Fault
 from rlforge.checks.line import EnvironmentLine
 from rlforge.checks.load import advice_on
 from rlforge.checks.place import place_of
-from rlforge.checks.properties import Finding, Outcome, Property, examine
+from rlforge.checks.properties import Property, examine
 from rlforge.checks.report import Report, undescribed
 from rlforge.checks.target import reached, refuse_to_begin
 from rlforge.config import BaseConfig
@@ -71,7 +71,7 @@ async def _checked(target: str, config: EndpointConfig, settings: EnvironmentChe
         tasks = await _tasks(line, spec, settings)
     except Fault as fault:
         refuse_to_begin(fault, target)
-        return undescribed("environment", target, _undescribed(fault), [each.name for each in PROPERTIES])
+        return undescribed("environment", target, PROPERTIES, fault)
     case = EnvironmentCase(
         config=config,
         place=line.place,
@@ -105,10 +105,3 @@ async def _tasks(
     if not names:
         return []
     return await line.tasks(settings.split or names[0], 0, max(settings.worlds, 16))
-
-
-def _undescribed(fault: Fault) -> Finding:
-    first = PROPERTIES[0]
-    return Finding(
-        name=first.name, outcome=Outcome.FAILED, told=str(fault), why=first.why, remedy=first.remedy, seconds=0.0
-    )

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from rlforge.checks.environment.case import EnvironmentCase, over
-from rlforge.checks.fault import REFUSALS, Fault
+from rlforge.checks.fault import REFUSALS, UNREADABLE, Fault
+from rlforge.checks.hostile import GARBAGE, OVERSIZED_BYTES, WRONG_TOKENS, keeps_out
 from rlforge.checks.properties import Failed, Property, Skipped
 from rlforge.errors import DeadlineExceeded
 from rlforge.wire.pb.environment_pb2 import Action
 from rlforge.wire.pb.types_pb2 import Message
 
-GARBAGE = b"\xff\xff\xff\xff not a message of any kind"
-WRONG_TOKEN = "rlforge-check-wrong-token"
-OVERSIZED_BYTES = 64 * 2**20
-"""What no server should take that does not say so."""
-
 
 async def refuses_malformed(case: EnvironmentCase) -> str:
     """Nonsense is refused in words, a world beside it plays on, and so does the server."""
     async with _bystander(case):
-        await _refuses(case, "bytes that are no message", GARBAGE, (*REFUSALS, "INTERNAL"))
+        await _refuses(case, "bytes that are no message", GARBAGE, UNREADABLE)
         for what, action in _nonsense(case).items():
             await _refuses(case, what, action, REFUSALS)
         second = Action(step=1, start=case.start().start)
@@ -45,28 +41,18 @@ async def demands_the_token(case: EnvironmentCase) -> str:
     """Without the token, or with a wrong one, nothing is told and no world starts."""
     if case.place.token is None:
         raise Skipped("no token was given: say --token if the endpoint has one")
-    for token, what in ((None, "no token"), (WRONG_TOKEN, "a wrong token"), ("", "an empty token")):
+    for token, what in WRONG_TOKENS:
         line = case.dial(case.place.with_token(token))
         try:
-            await _keeps_out(line.describe(), f"Describe with {what}")
+            await keeps_out(line.describe(), f"Describe with {what}")
             world = line.world()
             try:
-                await _keeps_out(world.ask(case.start()), f"a world with {what}")
+                await keeps_out(world.ask(case.start()), f"a world with {what}")
             finally:
                 await world.free()
         finally:
             await line.close()
     return "no token, a wrong one and an empty one were refused, for Describe and for a world"
-
-
-async def _keeps_out(call: Awaitable[object], what: str) -> None:
-    try:
-        await call
-    except Fault as fault:
-        if fault.code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
-            return
-        raise Failed(f"{what} ended in {fault.told}, not UNAUTHENTICATED") from fault
-    raise Failed(f"{what} was answered")
 
 
 def _nonsense(case: EnvironmentCase) -> dict[str, Action]:

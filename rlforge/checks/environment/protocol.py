@@ -6,7 +6,8 @@ import math
 
 from rlforge.checks.environment.case import TURNS, EnvironmentCase, over
 from rlforge.checks.fault import Fault
-from rlforge.checks.properties import Failed, Property, Skipped, Warned
+from rlforge.checks.hostile import healthy
+from rlforge.checks.properties import Failed, Property, Skipped
 from rlforge.wire.pb import environment_pb2
 from rlforge.wire.version import PROTOCOL_VERSION
 
@@ -116,18 +117,8 @@ async def refuses_steps_out_of_order(case: EnvironmentCase) -> str:
 
 
 async def tells_its_health(case: EnvironmentCase) -> str:
-    """`grpc.health.v1` says SERVING."""
-    return await _healthy(case)
-
-
-async def _healthy(case: EnvironmentCase) -> str:
-    try:
-        said = await case.line.healthy()
-    except Fault as fault:
-        raise Warned(f"no health service: {fault}") from fault
-    if said != "SERVING":
-        raise Failed(f"the health service says {said} while the environment answers")
-    return said
+    """`grpc.health.v1`, or `/healthz` over HTTP, says that it serves."""
+    return await healthy(case.line)
 
 
 PROPERTIES = (
@@ -164,8 +155,8 @@ PROPERTIES = (
     Property(
         "tells its health",
         tells_its_health,
-        why="load balancers and orchestrators ask grpc.health.v1 before they send anything",
-        remedy="register the grpc.health.v1 service of your gRPC library and set the empty name to SERVING",
+        why="load balancers and orchestrators ask before they send anything",
+        remedy="over gRPC register grpc.health.v1 and set the empty name to SERVING; over HTTP answer GET /healthz",
     ),
 )
 """In the order in which they are examined."""

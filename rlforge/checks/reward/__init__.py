@@ -1,0 +1,1 @@
+"""What `rlforge check reward` holds a reward endpoint to."""
