@@ -5,10 +5,12 @@ import asyncio
 import pytest
 
 from rlforge.config import build, config_class
+from rlforge.hosting.serve import serving
 from rlforge.interfaces import Scorer
 from rlforge.registry import SCORERS
 from rlforge.rewards.config import ScorerConfig
 from tests.rollouts import rollout
+from tests.unit.rewards.judge_server import judging
 
 FUNCTION = "def reward(rollout):\n    return float(rollout.text == rollout.task.answer)\n"
 TASK = {
@@ -21,16 +23,41 @@ TASK = {
 }
 
 
+def right(rollout):
+    return float(rollout.text == rollout.task.answer)
+
+
 @pytest.fixture(params=SCORERS.names())
-def config(request, tmp_path):
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+async def address(kind):
+    """What a scorer that asks somebody asks: a real server."""
+    if kind in ("grpc", "http"):
+        async with serving(right, f"{kind}://127.0.0.1:0") as served:
+            yield served
+    elif kind == "judge":
+        async with judging() as server:
+            yield server.address
+    else:
+        yield ""
+
+
+@pytest.fixture
+async def config(kind, address, tmp_path):
     """The least that each scorer needs; a new one without an entry here runs on its defaults."""
     (tmp_path / "reward.py").write_text(FUNCTION)
     least = {
+        "grpc": {"address": address},
+        "http": {"address": address},
+        "judge": {"address": address, "model": "tiny", "rubric": "Is it right?"},
         "python": {"function": f"{tmp_path}/reward.py:reward"},
         "regex": {"pattern": "^{answer}$"},
         "unit_tests": {"code": "whole", "template": "print({code})"},
     }
-    return config_class(SCORERS, request.param).parse({"type": request.param, **least.get(request.param, {})})
+    return config_class(SCORERS, kind).parse({"type": kind, **least.get(kind, {})})
 
 
 @pytest.fixture
@@ -92,13 +119,13 @@ async def test_closing_twice_is_fine(config):
     await made.close()
 
 
-def test_configuration_derives_from_the_scorers_base_and_names_its_type(config):
+async def test_configuration_derives_from_the_scorers_base_and_names_its_type(config):
     assert isinstance(config, ScorerConfig)
     assert config.label == config.type
     assert type(config).parse(config.model_dump(mode="json")) == config
 
 
-def test_every_setting_is_explained(config):
+async def test_every_setting_is_explained(config):
     unexplained = [
         name for name, field in type(config).model_fields.items() if name != "type" and not field.description
     ]
