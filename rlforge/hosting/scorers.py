@@ -15,8 +15,9 @@ from rlforge.registry import SCORERS
 from rlforge.rewards.outcomes import Outcome, as_outcome, as_outcomes, raised, unscored
 from rlforge.types import Rollout, Score, ScorerSpec
 
-SHARE_OF_DEADLINE = 0.9
-"""Part of a request's time after which what is not done is answered as unscored: at the deadline all would be lost."""
+RESERVE_S = 1.0
+"""Seconds before a request's deadline (half its time at most) at which what is not done is answered as unscored: at the
+deadline all would be lost."""
 THREADS = 32
 """Calls of a plain function that run side by side."""
 
@@ -90,7 +91,7 @@ class FunctionEndpoint:
 
     async def score(self, items: Mapping[str, Rollout], *, request_id: str, timeout_s: float) -> Mapping[str, Score]:
         """One score for each item. An exception leaves the item unscored; so does the end of the time."""
-        wait_s = timeout_s * SHARE_OF_DEADLINE
+        wait_s = max(timeout_s - RESERVE_S, timeout_s / 2)
         if self._batch:
             outcomes = await self._judge_together(list(items.values()), wait_s)
         else:

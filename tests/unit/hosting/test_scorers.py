@@ -1,0 +1,225 @@
+"""Reward functions behind an address: what they may be, and what becomes of those that fail, hang or ramble."""
+
+import asyncio
+import time
+
+import grpc
+import pytest
+
+from rlforge.errors import ConfigError, DeadlineExceeded, EndpointBusy, EndpointRefused, EndpointUnavailable
+from rlforge.hosting.scorers import as_reward_endpoint
+from rlforge.hosting.serve import kind_of, serving
+from rlforge.transports.config import EndpointConfig
+from rlforge.transports.connect import connect_reward
+from rlforge.types import Score, ScorerSpec
+from rlforge.wire.pb import reward_pb2, types_pb2
+from rlforge.wire.rollouts import encode_rollout
+from tests.rollouts import rollout
+from tests.worlds import Clockwork, until
+
+
+@pytest.fixture(params=["grpc", "http"])
+def scheme(request):
+    return request.param
+
+
+async def judged(thing, scheme, *replies, timeout_s=5.0, **settings):
+    async with serving(thing, f"{scheme}://127.0.0.1:0", **settings) as address:
+        endpoint = connect_reward(EndpointConfig(address=address))
+        try:
+            items = {str(place): rollout(reply) for place, reply in enumerate(replies)}
+            scores = await endpoint.score(items, request_id="1", timeout_s=timeout_s)
+            return [scores[item] for item in items]
+        finally:
+            await endpoint.close()
+
+
+async def gentle(rollout):
+    await asyncio.sleep(0.01)
+    return float(rollout.text == rollout.task.answer)
+
+
+def together(rollouts):
+    return [len(rollouts) + index for index in range(len(rollouts))]
+
+
+async def together_later(rollouts):
+    return together(rollouts)
+
+
+class Callable:
+    def __call__(self, rollout):
+        return 2.0
+
+
+class AsyncCallable:
+    async def __call__(self, rollout):
+        return 3.0
+
+
+@pytest.mark.parametrize(
+    ("thing", "batch", "values"),
+    [
+        (lambda rollout: rollout.text == "46", False, [1, 0]),
+        (gentle, False, [1, 0]),
+        (together, True, [2, 3]),
+        (together_later, True, [2, 3]),
+        (Callable(), False, [2, 2]),
+        (AsyncCallable(), False, [3, 3]),
+    ],
+)
+async def test_a_reward_is_any_function_of_a_rollout_or_of_a_list_of_them(scheme, thing, batch, values):
+    scores = await judged(thing, scheme, "46", "47", batch=batch)
+    assert [score.value for score in scores] == values
+
+
+async def test_a_list_of_the_wrong_length_scores_nothing(scheme):
+    scores = await judged(lambda rollouts: [1.0], scheme, "46", "47", batch=True)
+    assert [score.error_kind for score in scores] == ["malformed", "malformed"]
+
+
+async def test_a_batch_that_raises_scores_nothing_and_says_why(scheme):
+    def faint(rollouts):
+        raise RuntimeError("the judge has fainted")
+
+    scores = await judged(faint, scheme, "46", "47", batch=True)
+    assert [score.error_kind for score in scores] == ["exception", "exception"]
+    assert "the judge has fainted" in scores[0].reason
+
+
+async def test_a_slow_plain_function_holds_nobody_else(scheme):
+    def slow(rollout):
+        time.sleep(0.2)
+        return 1.0
+
+    began = time.monotonic()
+    scores = await judged(slow, scheme, *["46"] * 16)
+    assert all(score.scored for score in scores)
+    assert time.monotonic() - began < 1.6  # one after another they take 3.2 s
+
+
+async def test_what_is_not_done_in_time_is_unscored_and_the_rest_keeps_its_scores(scheme):
+    async def slow(rollout):
+        await asyncio.sleep(30 if rollout.text == "slow" else 0)
+        return 1.0
+
+    quick, late = await judged(slow, scheme, "46", "slow", timeout_s=0.5)
+    assert quick.value == 1.0
+    assert (late.value, late.error_kind, late.retryable) == (None, "timeout", True)
+
+
+class Silent:
+    """Plays the role, badly."""
+
+    def __init__(self, *, spec=None, seconds=0.0):
+        self.spec = spec or ScorerSpec(name="silent")
+        self.seconds = seconds
+        self.asked = 0
+
+    async def describe(self):
+        return self.spec
+
+    async def score(self, items, *, request_id, timeout_s):
+        self.asked += 1
+        await asyncio.sleep(self.seconds)
+        return {"unasked": Score(scorer="silent", value=1.0)}
+
+    async def close(self):
+        pass
+
+
+async def test_an_item_without_a_score_is_unscored(scheme):
+    [score] = await judged(Silent(), scheme, "46")
+    assert (score.value, score.error_kind) == (None, "malformed")
+
+
+async def test_an_endpoint_that_hangs_ends_in_a_deadline(scheme):
+    with pytest.raises(DeadlineExceeded):
+        await judged(Silent(seconds=30), scheme, "46", timeout_s=0.3)
+
+
+async def test_more_items_than_the_scorer_takes_are_refused(scheme):
+    silent = Silent(spec=ScorerSpec(name="silent", max_batch=2))
+    with pytest.raises(EndpointRefused, match="3 items in one request; scorer 'silent' takes 2"):
+        await judged(silent, scheme, "1", "2", "3")
+    assert silent.asked == 0
+
+
+async def test_more_requests_than_it_takes_at_once_are_told_to_come_back(scheme):
+    silent = Silent(seconds=1)
+    async with serving(silent, f"{scheme}://127.0.0.1:0", concurrency=1) as address:
+        endpoint = connect_reward(EndpointConfig(address=address))
+        assert (await endpoint.describe()).max_concurrency == 1
+        first = asyncio.create_task(endpoint.score({"1": rollout()}, request_id="1", timeout_s=5))
+        await until(lambda: silent.asked == 1)
+        with pytest.raises(EndpointBusy) as busy:
+            await endpoint.score({"2": rollout()}, request_id="2", timeout_s=5)
+        assert busy.value.retry_after_s == 0.25
+        await first
+        await endpoint.close()
+
+
+async def test_draining_lets_requests_end_and_takes_no_new_one(scheme):
+    silent = Silent(seconds=0.5)
+    hosted = serving(silent, f"{scheme}://127.0.0.1:0", drain_s=5)
+    endpoint = connect_reward(EndpointConfig(address=await hosted.__aenter__()))
+    under_way = asyncio.create_task(endpoint.score({"1": rollout()}, request_id="1", timeout_s=5))
+    await until(lambda: silent.asked == 1)
+    stopping = asyncio.create_task(hosted.__aexit__(None, None, None))
+    await asyncio.sleep(0.1)
+    with pytest.raises(EndpointUnavailable, match="draining"):
+        await endpoint.score({"2": rollout()}, request_id="2", timeout_s=5)
+    assert (await under_way)["1"].error_kind == "malformed"
+    await stopping
+    await endpoint.close()
+
+
+async def test_items_may_come_as_a_stream_and_scores_come_as_they_are_ready():
+    async def staggered(rollout):
+        await asyncio.sleep(float(rollout.text))
+        return float(rollout.text)
+
+    async with serving(staggered, "grpc://127.0.0.1:0") as address:
+        async with grpc.aio.insecure_channel(address.removeprefix("grpc://")) as channel:
+            call = channel.stream_stream(
+                "/rlforge.v1.Reward/ScoreStream",
+                reward_pb2.ScoreItem.SerializeToString,
+                types_pb2.Score.FromString,
+            )(timeout=5)
+            for seconds in ("0.3", "0.1", "0.2"):
+                await call.write(reward_pb2.ScoreItem(id=seconds, rollout=encode_rollout(rollout(seconds))))
+            await call.done_writing()
+            assert [(score.id, score.scored.value) async for score in call] == [
+                ("0.1", 0.1),
+                ("0.2", 0.2),
+                ("0.3", 0.3),
+            ]
+
+
+def test_a_function_that_takes_a_rollout_judges_and_one_that_takes_nothing_makes_worlds():
+    assert kind_of(lambda rollout: 1.0) == "reward"
+    assert kind_of(gentle) == "reward"
+    assert kind_of(Callable()) == "reward"
+    assert kind_of(Silent()) == "reward"
+    assert kind_of(lambda: Clockwork()) == "environment"
+    assert kind_of(Clockwork) == "environment"
+    assert kind_of(Clockwork()) == "environment"
+
+
+@pytest.mark.parametrize("thing", [Clockwork, 7, "reward"])
+def test_what_is_no_reward_is_refused(thing):
+    with pytest.raises(ConfigError, match="is no reward"):
+        as_reward_endpoint(thing)
+
+
+async def test_a_reward_in_processes_must_stand_at_the_top_of_a_file(scheme):
+    with pytest.raises(ConfigError, match="cannot run in processes"):
+        await judged(lambda rollout: 1.0, scheme, "46", processes=2)
+
+
+async def test_a_reward_in_processes_scores_like_one_without(tmp_path, scheme):
+    (tmp_path / "in_processes.py").write_text("import os\n\ndef reward(rollout):\n    return float(os.getpid())\n")
+    endpoint = connect_reward(EndpointConfig(address=f"python:{tmp_path}/in_processes.py:reward"))
+    scores = await judged(endpoint._function, scheme, *["46"] * 40, processes=2)
+    assert all(score.scored for score in scores)
+    assert {score.value for score in scores}.isdisjoint({float(__import__("os").getpid())})
