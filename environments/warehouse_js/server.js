@@ -7,7 +7,7 @@ const { PORT = '50061', HOST = '127.0.0.1', WORLDS = '256', TOKEN = '' } = proce
 const includeDirs = [process.env.PROTOS ?? `${__dirname}/../../protos`];
 const load = { includeDirs, keepCase: true, defaults: true, oneofs: true };
 const { Environment } = grpc.loadPackageDefinition(loader.loadSync('rlforge/v1/environment.proto', load)).rlforge.v1;
-const SPLITS = { train: 1000, test: 100 };
+const SPLITS = { train: 1000, test: 100 }, ROLES = ['system', 'user', 'assistant', 'tool'];
 const RULES = 'A robot works in a warehouse of 5 by 5 cells, written x,y; north is towards y = 0. Carry each item to '
   + 'the cell it is for, one item at a time. Reply with one action: move DIRECTION STEPS, pick, or put.';
 const DIRECTION = { type: 'string', enum: ['north', 'south', 'east', 'west'] };
@@ -71,8 +71,8 @@ function play(world, reply) {
 }
 
 function interact(call) {
-  let world = null, last = null, over = false, clock = null;
-  const free = () => { live -= world ? 1 : 0; world = null; over = true; clearTimeout(clock); };
+  let world, last, over = false, clock;
+  const free = () => { live -= world ? 1 : 0; world = undefined; over = true; clearTimeout(clock); };
   const fail = (code, details, metadata) => {
     free();
     call.emit('error', { code: grpc.status[code], details, metadata });
@@ -88,16 +88,16 @@ function interact(call) {
   };
   if (barred(call)) return call.emit('error', UNAUTHENTICATED);
   call.on('data', (action) => {
-    if (over) return null;
+    if (over) return;
     if (last?.step === action.step) return call.write(last);
-    if (!action[last ? 'message' : 'start']) return fail('INVALID_ARGUMENT', 'first a start, then messages');
+    const said = last ? action.message && [action.message] : action.start?.task?.messages;
+    if (!said?.every(({ role }) => ROLES.includes(role))) return fail('INVALID_ARGUMENT', 'a task first, then replies');
     if (action.step !== (last ? last.step + 1 : 0)) return fail('FAILED_PRECONDITION', 'a step is out of order');
     const shown = last ? play(world, action.message) : begin(action.start);
-    if (over) return null;
+    if (over) return;
     last = { step: action.step, ...shown };
     call.write(last);
     if (shown.terminated || shown.truncated) { free(); call.end(); }
-    return null;
   });
   call.on('end', () => { if (!over) { free(); call.end(); } });
   return call.on('cancelled', free);

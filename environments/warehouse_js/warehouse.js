@@ -33,9 +33,10 @@ class Warehouse {
   act(name, { direction, steps = 1 } = {}) {
     this.left -= 1;
     if (name === 'move') {
-      if (!Object.hasOwn(WAYS, direction)) return 'move needs a direction: north, south, east or west';
-      const to = this.at.map((n, axis) => n + WAYS[direction][axis] * steps);
-      if (!(Number.isInteger(steps) && steps > 0) || to.some((n) => n < 0 || n >= SIZE)) return 'there is a wall';
+      const way = typeof direction === 'string' && Object.hasOwn(WAYS, direction) && WAYS[direction];
+      if (!way || !Number.isInteger(steps) || steps < 1) return 'move needs a direction, and whole steps';
+      const to = this.at.map((n, axis) => n + way[axis] * steps);
+      if (to.some((n) => n < 0 || n >= SIZE)) return 'there is a wall';
       this.at = to;
     } else if (name === 'pick') {
       if (this.held) return 'the robot carries something already';

@@ -184,14 +184,31 @@ async def test_steps_are_numbered_and_idempotent(node):
             answers.append(await call.read())
         assert answers[0] == answers[1]
         await call.write(raw_step(3, "wait"))
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await call.read()
-        assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
-        call = stub.Interact(metadata=BEARER, timeout=20)
-        await call.write(raw_step(0, "wait"))
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await call.read()
-        assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert await refusal(call) == grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_what_makes_no_sense_ends_its_own_stream_only(node):
+    nobody = types_pb2.Message(role="nobody")
+    task = types_pb2.Task(id="t", messages=[nobody])
+    odd = types_pb2.ToolCall(name="move", arguments='{"direction": {"toString": 1, "valueOf": 1}}')
+    async with served(node) as address:
+        stub = raw_stub(address)
+        steady = await raw_world(stub)
+        for senseless in (
+            raw_step(0, "wait"),
+            pb.Action(),
+            pb.Action(start=pb.WorldStart()),
+            pb.Action(start=pb.WorldStart(task=task)),
+        ):
+            call = stub.Interact(metadata=BEARER, timeout=20)
+            await call.write(senseless)
+            assert await refusal(call) == grpc.StatusCode.INVALID_ARGUMENT
+        for senseless in (pb.Action(step=1), pb.Action(step=1, message=nobody)):
+            call = await raw_world(stub)
+            await call.write(senseless)
+            assert await refusal(call) == grpc.StatusCode.INVALID_ARGUMENT
+        await steady.write(pb.Action(step=1, message=types_pb2.Message(role="assistant", tool_calls=[odd])))
+        assert (await steady.read()).components["mistakes"] == 1
 
 
 async def test_a_wrong_token_is_refused_everywhere(node, monkeypatch):
@@ -207,9 +224,7 @@ async def test_a_lifetime_ends_a_world(node):
         call = stub.Interact(metadata=BEARER, timeout=20)
         await call.write(pb.Action(start=pb.WorldStart(task=types_pb2.Task(id="t"), lifetime_s=0.2)))
         await call.read()
-        with pytest.raises(grpc.aio.AioRpcError) as ended:
-            await call.read()
-        assert ended.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        assert await refusal(call) == grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 async def test_it_says_that_it_is_healthy(node):
@@ -241,6 +256,12 @@ async def raw_world(stub):
     await call.write(pb.Action(start=pb.WorldStart(task=types_pb2.Task(id="t"), seed=1)))
     assert await call.read() != grpc.aio.EOF
     return call
+
+
+async def refusal(call):
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call.read()
+    return refused.value.code()
 
 
 async def eventually(ask):

@@ -37,6 +37,14 @@ test('a robot neither leaves the floor nor teleports, carries two things or deli
   assert.equal(world.left, 24 - 8);
 });
 
+test('arguments of any kind are answered with what is wrong', () => {
+  const odd = { toString: 1, valueOf: 1 };
+  const world = new Warehouse('t', 1, 2);
+  for (const given of [undefined, 5, [], {}, { direction: odd }, { direction: 'east', steps: odd }, { steps: '1' }]) {
+    assert.match(world.act('move', given), /move needs/);
+  }
+});
+
 test('worlds share nothing', () => {
   const [one, two] = [new Warehouse('t', 1, 2), new Warehouse('t', 1, 2)];
   const before = two.show();
