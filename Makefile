@@ -8,7 +8,7 @@ AT_ONCE := -n 2 --dist loadgroup --no-loadscope-reorder
 
 setup: .venv/.ready-$(EXTRA)
 
-.venv/.ready-$(EXTRA): pyproject.toml setup.sh
+.venv/.ready-$(EXTRA): pyproject.toml setup.sh $(wildcard environments/*/pyproject.toml)
 	@PYTHON="$(PYTHON)" EXTRA="$(EXTRA)" sh setup.sh
 	@touch $@
 

@@ -38,6 +38,11 @@ if [ "$EXTRA" = cpu ] && [ "$(uname -s)" = Linux ]; then
 fi
 $UV_INSTALL --editable ".[$EXTRA,dev]" ||
   refuse "installing rlforge[$EXTRA,dev] failed; the line above names the package that has no wheel for this machine ($(uname -sm))."
+for project in environments/*/pyproject.toml; do
+  folder=$(dirname "$project")
+  $UV_INSTALL --editable "./$folder" ||
+    refuse "installing $folder failed; the line above names the package that has no wheel for this machine ($(uname -sm))."
+done
 .venv/bin/python -c 'import torch, transformers' ||
   refuse "torch and transformers were installed but cannot be imported together; remove .venv and run make setup again."
 echo "setup: ready"
