@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from rlforge.checks.fault import Fault
 from rlforge.deadlines import deadline
-from rlforge.errors import RlforgeError
+from rlforge.errors import ConfigError, RlforgeError
 from rlforge.values import value
 
 Case = TypeVar("Case")
@@ -66,6 +66,15 @@ class Finding:
     why: str
     remedy: str
     seconds: float
+
+
+def chosen(properties: Sequence[Property[Case]], containing: str | None) -> Sequence[Property[Case]]:
+    """Those whose names contain a text; all for None. Raises ConfigError when there are none."""
+    some = [each for each in properties if containing is None or containing in each.name]
+    if not some:
+        names = [each.name for each in properties]
+        raise ConfigError(f"no property is named like '{containing}'. Known: {', '.join(names)}")
+    return some
 
 
 async def examine(properties: Sequence[Property[Case]], case: Case) -> list[Finding]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -33,6 +32,7 @@ Key = Annotated[str | None, typer.Option("--tls-key", help="PEM file: the key of
 ServerName = Annotated[str | None, typer.Option("--tls-server-name", help="Name in its certificate, if not the host.")]
 Actions = Annotated[str | None, typer.Option(help="Replies to step with: a file, one a line, or the text itself.")]
 On = Annotated[str | None, typer.Option(help="Rollouts to judge: JSONL, as for `rlforge reward check`.")]
+Only = Annotated[str | None, typer.Option(help="Examine the properties whose names contain this, and no others.")]
 Seconds = Annotated[float, typer.Option(help="Seconds of load.")]
 Patience = Annotated[float, typer.Option(help="Seconds to wait for any one answer.")]
 _STYLES = {"passed": "green", "warned": "yellow", "skipped": "dim", "failed": "bold red"}
@@ -46,6 +46,7 @@ def environment(
     actions: Annotated[
         str | None, typer.Option(help="Replies to step with: a file, one a line, or the text itself.")
     ] = None,
+    only: Only = None,
     seconds: Seconds = 4.0,
     patience: Patience = 10.0,
     token: Token = None,
@@ -62,7 +63,14 @@ def environment(
     def begin(config: EndpointConfig) -> Coroutine[Any, Any, Report]:
         from rlforge.checks.environment.check import EnvironmentChecks, check_environment
 
-        given = {"split": split, "worlds": worlds, "actions": actions, "seconds": seconds, "patience_s": patience}
+        given = {
+            "split": split,
+            "worlds": worlds,
+            "actions": actions,
+            "only": only,
+            "seconds": seconds,
+            "patience_s": patience,
+        }
         return check_environment(config, EnvironmentChecks.parse(given))
 
     _check(begin, {"address": target, "token": token, "signing_key": signing_key, "tls": tls}, as_json)
@@ -76,6 +84,7 @@ def reward(
     ] = None,
     batch: Annotated[int, typer.Option(help="Items in one request.")] = 16,
     requests: Annotated[int, typer.Option(help="Requests at once under load.")] = 8,
+    only: Only = None,
     seconds: Seconds = 4.0,
     patience: Patience = 10.0,
     token: Token = None,
@@ -92,7 +101,14 @@ def reward(
     def begin(config: EndpointConfig) -> Coroutine[Any, Any, Report]:
         from rlforge.checks.reward.check import RewardChecks, check_reward
 
-        given = {"on": on, "batch": batch, "requests": requests, "seconds": seconds, "patience_s": patience}
+        given = {
+            "on": on,
+            "batch": batch,
+            "requests": requests,
+            "only": only,
+            "seconds": seconds,
+            "patience_s": patience,
+        }
         return check_reward(config, RewardChecks.parse(given))
 
     _check(begin, {"address": target, "token": token, "signing_key": signing_key, "tls": tls}, as_json)
@@ -109,7 +125,7 @@ def _check(
     except ConfigError:
         raise
     except RlforgeError as error:
-        messages().print(f"rlforge: could not check {escape(str(endpoint['address']))}: {escape(str(error))}")
+        messages().print(Text(f"rlforge: nothing was checked: {error}"), soft_wrap=True)
         raise typer.Exit(2) from error
     if as_json:
         print_json(report.to_dict())

@@ -14,7 +14,7 @@ from rlforge.checks.fault import Fault
 from rlforge.checks.line import EnvironmentLine
 from rlforge.checks.load import advice_on
 from rlforge.checks.place import place_of
-from rlforge.checks.properties import Property, examine
+from rlforge.checks.properties import Property, chosen, examine
 from rlforge.checks.report import Report, undescribed
 from rlforge.checks.target import reached, refuse_to_begin
 from rlforge.config import BaseConfig
@@ -47,6 +47,8 @@ class EnvironmentChecks(BaseConfig):
     actions: str | None = None
     """Replies to step with: a file with one a line, or the text itself; unset: reference answers, calls made up from
     the tools' schemas, or words on trial."""
+    only: str | None = None
+    """Examine the properties whose names contain this, and no others."""
 
 
 async def check_environment(config: EndpointConfig, settings: EnvironmentChecks | None = None) -> Report:
@@ -83,7 +85,7 @@ async def _checked(target: str, config: EndpointConfig, settings: EnvironmentChe
         worlds=settings.worlds,
         seconds=settings.seconds,
     )
-    findings = await examine(PROPERTIES, case)
+    findings = await examine(chosen(PROPERTIES, settings.only), case)
     made_up = "" if tasks else " (made up: the environment lists none)"
     return Report(
         kind="environment",

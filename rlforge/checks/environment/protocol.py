@@ -11,6 +11,7 @@ from rlforge.checks.properties import Failed, Property, Skipped
 from rlforge.wire.pb import environment_pb2
 from rlforge.wire.version import PROTOCOL_VERSION
 
+_ROLES = ("user", "tool", "system")
 _LISTED = 100
 """Tasks of a split that are looked at."""
 _QUIET_S = 0.1
@@ -97,6 +98,19 @@ async def ends_the_stream(case: EnvironmentCase) -> str:
     raise Skipped(f"no world came to its end (replies: {case.replies.source}); give replies with --actions")
 
 
+async def rewards_are_finite(case: EnvironmentCase) -> str:
+    """Rewards and their components are numbers; observations have roles that a model may be shown."""
+    seen = await case.play(case.start())
+    for observation in seen:
+        numbers = {"reward": observation.reward, **observation.components}
+        odd = [f"{name} {number}" for name, number in numbers.items() if not math.isfinite(number)]
+        odd += [f"role '{message.role}'" for message in observation.messages if message.role not in _ROLES]
+        if odd:
+            raise Failed(f"step {observation.step} shows {', '.join(odd)}")
+    rewarded = sum(observation.HasField("reward") for observation in seen)
+    return f"{len(seen)} observations, {rewarded} with a reward"
+
+
 async def refuses_steps_out_of_order(case: EnvironmentCase) -> str:
     """A step that skips one ahead is refused, and the world with it."""
     start = case.start()
@@ -139,6 +153,12 @@ PROPERTIES = (
         answers_each_action_once,
         why="a reply would be paired with the answer to another",
         remedy="send exactly one Observation for each Action, and copy its `step`",
+    ),
+    Property(
+        "shows what can be trained on",
+        rewards_are_finite,
+        why="a NaN, or a message of no known role, ends the rollout as a fault",
+        remedy="look for divisions by zero; leave `reward` out where there is none; show messages as `user` or `tool`",
     ),
     Property(
         "ends the stream when the world is over",

@@ -11,7 +11,7 @@ from rlforge.checks.fault import Fault
 from rlforge.checks.line import RewardLine
 from rlforge.checks.load import advice_on
 from rlforge.checks.place import place_of
-from rlforge.checks.properties import Property, examine
+from rlforge.checks.properties import Property, chosen, examine
 from rlforge.checks.report import Report, undescribed
 from rlforge.checks.reward import hostile, load, scores
 from rlforge.checks.reward.case import RewardCase
@@ -43,6 +43,8 @@ class RewardChecks(BaseConfig):
     """Seconds of load."""
     patience_s: float = Field(default=10.0, gt=0)
     """Seconds to wait for any one answer."""
+    only: str | None = None
+    """Examine the properties whose names contain this, and no others."""
 
 
 async def check_reward(config: EndpointConfig, settings: RewardChecks | None = None) -> Report:
@@ -78,7 +80,7 @@ async def _checked(target: str, config: EndpointConfig, settings: RewardChecks, 
         requests=settings.requests,
         seconds=settings.seconds,
     )
-    findings = await examine(PROPERTIES, case)
+    findings = await examine(chosen(PROPERTIES, settings.only), case)
     return Report(
         kind="reward",
         target=target,
