@@ -132,7 +132,7 @@ class Parrot:
 async def test_what_an_endpoint_says_back_is_shown_without_the_token(scheme, monkeypatch):
     monkeypatch.setenv("TOKEN", "open-sesame")
     async with serving(Parrot, f"{scheme}://127.0.0.1:0", token="env:TOKEN") as address:
-        with pytest.raises(EndpointBroken, match="the token is [*]{3}") as raised:
+        with pytest.raises(EndpointBroken, match=r"the token is [*]{3}") as raised:
             await meet(address, token="env:TOKEN")
         assert "open-sesame" not in str(raised.value)
     assert "open-sesame" not in repr(Secret("open-sesame"))
@@ -140,9 +140,11 @@ async def test_what_an_endpoint_says_back_is_shown_without_the_token(scheme, mon
 
 async def test_health_needs_no_token_and_everything_else_does(monkeypatch):
     monkeypatch.setenv("TOKEN", "open-sesame")
-    async with serving(Clockwork(), "http://127.0.0.1:0", token="env:TOKEN") as address:
-        async with httpx.AsyncClient(trust_env=False, base_url=address) as client:
-            assert (await client.get("/healthz")).json() == {"status": "serving"}
-            for path in ("/openapi.json", "/v1/environment", "/v1/tasks"):
-                refused = await client.get(path)
-                assert (refused.status_code, refused.json()["error"]["kind"]) == (401, "not_allowed")
+    async with (
+        serving(Clockwork(), "http://127.0.0.1:0", token="env:TOKEN") as address,
+        httpx.AsyncClient(trust_env=False, base_url=address) as client,
+    ):
+        assert (await client.get("/healthz")).json() == {"status": "serving"}
+        for path in ("/openapi.json", "/v1/environment", "/v1/tasks"):
+            refused = await client.get(path)
+            assert (refused.status_code, refused.json()["error"]["kind"]) == (401, "not_allowed")

@@ -179,21 +179,17 @@ async def test_items_may_come_as_a_stream_and_scores_come_as_they_are_ready():
         await asyncio.sleep(float(rollout.text))
         return float(rollout.text)
 
-    async with serving(staggered, "grpc://127.0.0.1:0") as address:
-        async with grpc.aio.insecure_channel(address.removeprefix("grpc://")) as channel:
-            call = channel.stream_stream(
-                "/rlforge.v1.Reward/ScoreStream",
-                reward_pb2.ScoreItem.SerializeToString,
-                types_pb2.Score.FromString,
-            )(timeout=5)
-            for seconds in ("0.3", "0.1", "0.2"):
-                await call.write(reward_pb2.ScoreItem(id=seconds, rollout=encode_rollout(rollout(seconds))))
-            await call.done_writing()
-            assert [(score.id, score.scored.value) async for score in call] == [
-                ("0.1", 0.1),
-                ("0.2", 0.2),
-                ("0.3", 0.3),
-            ]
+    async with (
+        serving(staggered, "grpc://127.0.0.1:0") as address,
+        grpc.aio.insecure_channel(address.removeprefix("grpc://")) as channel,
+    ):
+        call = channel.stream_stream(
+            "/rlforge.v1.Reward/ScoreStream", reward_pb2.ScoreItem.SerializeToString, types_pb2.Score.FromString
+        )(timeout=5)
+        for seconds in ("0.3", "0.1", "0.2"):
+            await call.write(reward_pb2.ScoreItem(id=seconds, rollout=encode_rollout(rollout(seconds))))
+        await call.done_writing()
+        assert [(score.id, score.scored.value) async for score in call] == [(str(s), s) for s in (0.1, 0.2, 0.3)]
 
 
 def test_a_function_that_takes_a_rollout_judges_and_one_that_takes_nothing_makes_worlds():
