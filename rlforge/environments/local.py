@@ -32,12 +32,14 @@ class LocalEnvironment:
         self._worlds: set[LocalWorld] = set()
         self._clearing: set[asyncio.Task[None]] = set()
         self._spec: EnvironmentSpec | None = None
+        self._describing = asyncio.Lock()
         self._closed = False
 
     async def describe(self) -> EnvironmentSpec:
         """What kind it is."""
         if self._spec is None:
-            self._spec = await self._kind.describe(self._caller("describing it"))
+            async with self._describing:  # a thousand worlds that open at once list the tasks once
+                self._spec = self._spec or await self._kind.describe(self._caller("describing it"))
         return self._spec
 
     async def tasks(self, split: str, offset: int = 0, limit: int = 0) -> AsyncIterator[Task]:

@@ -29,13 +29,16 @@ class SpreadEnvironment:
         self._seats = [_Seat(luggage, self._label) for _ in range(processes)]
         self._numbers = itertools.count()
         self._spec: EnvironmentSpec | None = None
+        self._describing = asyncio.Lock()
         self._closed = False
 
     async def describe(self) -> EnvironmentSpec:
         """What kind it is. Raises ConfigError when the thing cannot be imported there or is no environment."""
-        spec: EnvironmentSpec = self._spec or await self._ask("describe")
-        self._spec = spec
-        return spec
+        if self._spec is None:
+            async with self._describing:
+                spec: EnvironmentSpec = self._spec or await self._ask("describe")
+                self._spec = spec
+        return self._spec
 
     async def tasks(self, split: str, offset: int = 0, limit: int = 0) -> AsyncIterator[Task]:
         """The tasks of a split; `limit` 0 means all."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -22,39 +22,38 @@ class Threads:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._waiting: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
-        self._idle = threading.Semaphore(0)
-        self._lock = threading.Lock()
+        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._changed = threading.Condition()
+        self._idle = 0
         self._count = 0
 
     def submit(self, work: Callable[[], Any]) -> Future[Any]:
         """Have a thread do it. Cancelling the future skips work that no thread has begun."""
         future: Future[Any] = Future()
-        self._waiting.put((future, work))
-        if not self._idle.acquire(blocking=False):
-            self._start_one()
-        return future
-
-    def _start_one(self) -> None:
-        with self._lock:
-            if self._count >= _MOST:
-                return
+        with self._changed:
+            self._waiting.append((future, work))
+            if len(self._waiting) <= self._idle or self._count >= _MOST:
+                self._changed.notify()
+                return future
             self._count += 1
         threading.Thread(target=self._serve, name=f"world-{self._name}", daemon=True).start()
+        return future
 
     def _serve(self) -> None:
-        while True:
-            try:
-                future, work = self._waiting.get(timeout=_IDLE_S)
-            except queue.Empty:
-                if self._idle.acquire(blocking=False):  # else a call has just counted on this thread
-                    break
-                continue
-            _do(future, work)
-            del future, work  # an idle thread keeps no world alive
-            self._idle.release()
-        with self._lock:
-            self._count -= 1
+        while (taken := self._take()) is not None:
+            _do(*taken)
+            del taken  # an idle thread keeps no world alive
+
+    def _take(self) -> tuple[Future[Any], Callable[[], Any]] | None:
+        """The next piece of work; None, and one thread fewer, when none comes for a while."""
+        with self._changed:
+            self._idle += 1
+            self._changed.wait_for(lambda: self._waiting, timeout=_IDLE_S)
+            self._idle -= 1
+            if not self._waiting:
+                self._count -= 1
+                return None
+            return self._waiting.popleft()
 
 
 def _do(future: Future[Any], work: Callable[[], Any]) -> None:

@@ -1,10 +1,12 @@
 """Worlds in this process: slow ones hold nobody up, and a place is free as soon as its world is given up."""
 
 import asyncio
+import threading
 import time
 
 import pytest
 
+from rlforge.environments import threads
 from rlforge.environments.adapt import adapt
 from rlforge.errors import DeadlineExceeded, EndpointBusy, EndpointRefused, EndpointUnavailable
 from rlforge.types import Task
@@ -132,6 +134,60 @@ async def test_closing_waits_for_the_users_close_and_may_be_done_twice():
         await environment.open(start())
     with pytest.raises(EndpointRefused):
         await other.step(say("x"))
+
+
+async def test_closing_amid_a_coroutine_cancels_it_before_the_users_close():
+    told = []
+
+    class Waits:
+        async def reset(self): ...
+
+        async def step(self, action):
+            try:
+                await asyncio.sleep(60)
+            finally:
+                told.append("step ended")
+
+        async def close(self):
+            told.append("closed")
+
+    world, _ = await adapt(Waits).open(start())
+    step = asyncio.create_task(world.step(say("x")))
+    await begun()
+    await world.close()
+    assert told == ["step ended", "closed"]
+    with pytest.raises(EndpointRefused, match="closed during its step"):
+        await step
+
+
+async def test_tasks_are_listed_once_however_many_worlds_open_at_once():
+    asked = []
+
+    class Lists(Slow):
+        @staticmethod
+        def tasks(split):
+            asked.append(split)
+            return ["a"]
+
+    environment = adapt(Lists)
+    await asyncio.gather(*(environment.open(start()) for _ in range(20)))
+    assert asked == ["train", "test"]
+
+
+def test_threads_are_few_end_when_idle_and_start_anew(monkeypatch):
+    monkeypatch.setattr(threads, "_MOST", 2)
+    monkeypatch.setattr(threads, "_IDLE_S", 0.05)
+    crew = threads.Threads("test")
+    for _ in range(2):
+        gate = threading.Event()
+        waiting = [crew.submit(gate.wait) for _ in range(5)]
+        mine = [each for each in threading.enumerate() if each.name == "world-test"]
+        assert len(mine) == 2
+        gate.set()
+        assert all(each.result(20) for each in waiting)
+        for each in mine:
+            each.join(20)
+            assert not each.is_alive()
 
 
 async def test_a_failed_reset_frees_its_place():
