@@ -2,9 +2,11 @@
 
 BENCHES: dict[str, str] = {
     "control": "rlforge.bench.control:run",
+    "environment": "rlforge.bench.environment:run",
     "generate": "rlforge.bench.generate:run",
     "learn": "rlforge.bench.learn:run",
     "resume": "rlforge.bench.resume:run",
+    "score": "rlforge.bench.score:run",
     "step": "rlforge.bench.step:run",
     "sync": "rlforge.bench.sync:run",
 }

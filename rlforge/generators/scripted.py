@@ -81,14 +81,21 @@ class ScriptedGenerator:
         """Nothing to end."""
         self._open = False
 
-    def _reply(self, request: GenerateRequest) -> Completion:
+    def _drawn(self, request: GenerateRequest, vocabulary: int) -> tuple[int, ...]:
+        """A whole reply, perhaps longer than it may be."""
+        replies = self._config.replies
+        if len(replies) == 1:
+            return replies[0]
         draw = random.Random(derive_seed(request.seed, *request.prompt_ids))
+        if replies:
+            return draw.choice(replies)
+        longest = request.sampling.max_new_tokens + 1
+        return tuple(draw.randrange(vocabulary) for _ in range(draw.randint(1, longest)))
+
+    def _reply(self, request: GenerateRequest) -> Completion:
         limit = request.sampling.max_new_tokens
         vocabulary = int(self._shape.get("vocab_size", 64))
-        if self._config.replies:
-            whole = draw.choice(self._config.replies)
-        else:
-            whole = tuple(draw.randrange(vocabulary) for _ in range(draw.randint(1, limit + 1)))
+        whole = self._drawn(request, vocabulary)
         ids = whole[:limit]
         return Completion(
             token_ids=ids,

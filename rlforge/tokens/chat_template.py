@@ -50,6 +50,7 @@ class ChatTemplate:
             self._template = _environment().from_string(source, globals=_GLOBALS)
         except jinja2.TemplateError as error:
             raise ConfigError(f"the chat template of {owner} does not compile: {error}") from error
+        self._template.globals = dict(self._template.globals)  # copied at every rendering; the chain is slow to copy
 
     def render(self, messages: Sequence[Message], *, generation_prompt: bool, tools: Sequence[ToolSpec] = ()) -> str:
         """The conversation as text, ending where the assistant is to speak when `generation_prompt`.
@@ -84,10 +85,18 @@ class _Generation(jinja2.ext.Extension):
         return list(parser.parse_statements(("name:endgeneration",), drop_needle=True))
 
 
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """The sandbox, which looks up `message['role']` without asking whether a plain dict is safe to read."""
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """What jinja's own finds."""
+        if type(obj) is dict and argument in obj:
+            return obj[argument]
+        return super().getitem(obj, argument)
+
+
 def _environment() -> jinja2.Environment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
-    )
+    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
     environment.filters["tojson"] = _tojson
     return environment
 
@@ -109,7 +118,7 @@ _GLOBALS = {"raise_exception": _refuse, "strftime_now": _strftime_now}
 
 
 def _plain(message: Message) -> dict[str, Any]:
-    plain: dict[str, Any] = {"role": message.role, "content": "".join(_text(part) for part in message.content)}
+    plain: dict[str, Any] = {"role": message.role, "content": "".join([_text(part) for part in message.content])}
     if message.tool_calls:
         plain["tool_calls"] = [_plain_call(call) for call in message.tool_calls]
     if message.tool_call_id is not None:
