@@ -31,7 +31,7 @@ class Guide:
 
     def commands(self, word):
         """Shown commands that begin with a word."""
-        lines = "\n".join(self.scripts).replace("\\\n", " ")
+        lines = "\n".join(self.scripts)
         return [shlex.split(found) for found in re.findall(rf"^{word} (?:[^'\n]|'[^']*')*", lines, re.MULTILINE)]
 
     async def serving(self, *command):
