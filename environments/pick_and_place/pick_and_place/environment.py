@@ -10,30 +10,33 @@ from rlforge.types import Message, Task
 
 LEVELS = {"easy": {"packages": 1, "span": 3}, "normal": {"packages": 2, "span": 5}, "hard": {"packages": 3, "span": 5}}
 """Number of packages, and how many cells at most one is from its goal along each axis."""
+PARTS = {"train": (0, 4096), "validation": (1_000_000, 512), "test": (2_000_000, 512)}
+"""First layout and number of layouts of each part: to train on, to decide by, to measure on."""
 TURNS_PER_PACKAGE = 12
-"""Turns allowed for each package; the expert takes nine."""
+"""Turns allowed for each package; the expert takes eight."""
 
 
 class PickAndPlace:
     """One world in Gymnasium's shape. `task.info` says `layout` (a seed), `packages`, `span`, `turns`, `per_turn`.
 
-    The reward is 1 when all packages rest at their goals, released, and 0 when the turns are used up before that. With
-    `per_turn` each turn earns (or loses) the share of the packages that came home (or left it) by it.
+    The turn by which all packages rest at their goals, released, earns 1 and ends the task; every other earns 0, and
+    the last one allowed ends it too. With `per_turn` each turn earns (or loses) the share of the packages that came home
+    (or left it) by it.
     """
 
     name = "pick_and_place"
     version = "1"
     deterministic = True
     step_timeout_s = 10.0
-    splits = ("train", "test", "train_easy", "test_easy", "train_hard", "test_hard")
+    splits = tuple(f"{part}{level}" for level in ("", "_easy", "_hard") for part in PARTS)
 
     opening: tuple[Message, ...] = ()
 
     @classmethod
     def tasks(cls, split: str) -> list[Task]:
-        """Layouts of `train` are never in `test`."""
+        """Two packages, or as the level after the underscore says; no layout is in two parts."""
         part, _, level = split.partition("_")
-        first, count = {"train": (0, 4096), "test": (1_000_000, 512)}[part]
+        first, count = PARTS[part]
         info = LEVELS[level or "normal"]
         return [
             Task(id=f"{split}/{layout}", messages=cls.opening, info={**info, "layout": layout})
@@ -51,7 +54,7 @@ class PickAndPlace:
         self._facts = {"carried": 0.0, "drops": 0.0, "turns": 0.0, "unclear": 0.0}
         return str(self._state())
 
-    def step(self, text: str) -> tuple[str, dict[str, float] | None, bool, bool, dict[str, Any]]:
+    def step(self, text: str) -> tuple[str, dict[str, float], bool, bool, dict[str, Any]]:
         """Does what the reply says, in physics; a reply that is no action costs a turn."""
         action, held = Action.read(text), self._table.held
         if action is not None:
@@ -65,8 +68,7 @@ class PickAndPlace:
             self._facts[fact] += happened
         over = self._share == 1 or self._turns_left <= 0
         earned = self._share - before if self._per_turn else float(self._share == 1)
-        reward = {"reward": earned, **self._facts} if over or self._per_turn else None
-        return f"{'' if action else 'unclear; '}{state}", reward, over, False, {}
+        return f"{'' if action else 'unclear; '}{state}", {"reward": earned, **self._facts}, over, False, {}
 
     def _act(self, action: Action) -> None:
         if action.name == "move":

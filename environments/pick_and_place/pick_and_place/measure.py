@@ -14,11 +14,11 @@ from rlforge.types import Task
 def play(policy: Policy, task: Task, seed: int) -> Mapping[str, float]:
     """One world from its reset to its end: `reward` (1 for success) and what else the world counted."""
     world = PickAndPlace()
-    seen, reward, over = world.reset(task, seed), None, False
-    while not over:
+    seen = world.reset(task, seed)
+    while True:
         seen, reward, over, _, _ = world.step(policy(seen))
-    assert reward is not None
-    return reward
+        if over:
+            return reward
 
 
 def interval(successes: int, attempts: int) -> tuple[float, float]:
