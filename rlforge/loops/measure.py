@@ -23,7 +23,7 @@ def rollout_metrics(groups: Sequence[Group]) -> Metrics:
     }
     for scorer, values in sorted(_by_scorer(rollouts).items()):
         metrics |= _spread(f"score_{scorer}", values)
-    return metrics
+    return metrics | _faults(rollouts)
 
 
 def _by_scorer(rollouts: Iterable[Rollout]) -> dict[str, list[float]]:
@@ -33,6 +33,13 @@ def _by_scorer(rollouts: Iterable[Rollout]) -> dict[str, list[float]]:
             if score.value is not None:
                 values[score.scorer].append(score.value)
     return values
+
+
+def _faults(rollouts: Iterable[Rollout]) -> Metrics:
+    """Rollouts that a scorer left unscored, by kind."""
+    scores = (score for rollout in rollouts for score in (rollout.reward.scores if rollout.reward else ()))
+    count = Counter(f"unscored_{score.scorer}/{score.error_kind}" for score in scores if not score.scored)
+    return {key: float(number) for key, number in sorted(count.items())}
 
 
 def _spread(name: str, values: Sequence[float]) -> Metrics:

@@ -11,7 +11,13 @@ ROOT = Path(__file__).parents[2]
 RLFORGE = Path(sys.executable).parent / "rlforge"
 
 
-@pytest.mark.parametrize("example", sorted(path.parent.name for path in (ROOT / "examples").glob("*/recipe.yaml")))
+SERVED = {"03_reward_endpoint", "05_judge"}
+"""Their rewards are served by processes of their own: test_served_examples.py starts those."""
+
+
+@pytest.mark.parametrize(
+    "example", sorted({path.parent.name for path in (ROOT / "examples").glob("*/recipe.yaml")} - SERVED)
+)
 def test_two_steps_of_the_example_run_from_start_to_checkpoint(example: str, tmp_path: Path) -> None:
     command = [str(RLFORGE), "train", "--dry-run", "--json", "--runs-dir", str(tmp_path)]
     command.append(str(ROOT / "examples" / example / "recipe.yaml"))

@@ -17,6 +17,7 @@ from rlforge.algorithms.objectives import OBJECTIVES, TokenInputs
 from rlforge.generators.counters import Counters
 from rlforge.loops.evaluate import EvaluationConfig, Evaluator
 from rlforge.loops.measure import rollout_metrics
+from rlforge.rewards.judge import JudgeScorer
 from rlforge.types import (
     Batch,
     Group,
@@ -55,6 +56,16 @@ def step_keys() -> set[str]:
     request = GroupRequest(task=TASK, group="g", size=1, sampling=Sampling(), seed=0)
     keys = set(rollout_metrics([Group(request=request, rollouts=rollouts())]))
     return {re.sub(f"stop/({REASONS})_share", "stop/<reason>_share", key).replace("exact", "<scorer>") for key in keys}
+
+
+def scorer_keys() -> set[str]:
+    request = GroupRequest(task=TASK, group="g", size=1, sampling=Sampling(), seed=0)
+    late = Reward(value=None, scores=(Score(scorer="exact", error_kind="timeout"),))
+    keys = rollout_metrics([Group(request=request, rollouts=(replace(rollout(), reward=late),))])
+    unscored = {key.replace("exact/timeout", "<scorer>/<kind>") for key in keys if key.startswith("unscored_")}
+    told = {"type": "judge", "rubric": "?", "address": "http://localhost", "model": "m"}
+    judge = JudgeScorer(JudgeScorer.Config.parse(told))
+    return unscored | {key.replace("scorer_judge/", "scorer_<scorer>/") for key in judge.metrics()}
 
 
 def credit_keys() -> set[str]:
@@ -103,6 +114,7 @@ async def produced() -> set[str]:
     literal = written_in("learner/learner.py", "learner/loss.py", pattern=r'"((?:learner|policy|mismatch)/\w+)"')
     return {
         *step_keys(),
+        *scorer_keys(),
         *credit_keys(),
         *objective_keys(),
         *literal,

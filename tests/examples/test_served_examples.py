@@ -1,0 +1,78 @@
+"""Two real steps of the examples whose reward is served by a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from rlforge.runlog.folder import RunFolder
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+RLFORGE = Path(sys.executable).parent / "rlforge"
+TOKEN = "a-token-that-nobody-may-read"
+
+
+def test_reward_endpoints_over_grpc_and_http_are_asked_and_their_token_stays_out_of_the_run(tmp_path: Path) -> None:
+    ports = free_ports(2)
+    addresses = [f"grpc://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}"]
+    with ExitStack() as served:
+        for address in addresses:
+            served.enter_context(process(str(EXAMPLES / "03_reward_endpoint" / "endpoint.py"), address))
+        overrides = [f"rewards.scorers.{place}.address={address}" for place, address in enumerate(addresses)]
+        folder = dry_run("03_reward_endpoint", tmp_path, *overrides)
+    rollouts = [one for step in (1, 2) for one in folder.rollouts("grpo", step)]
+    assert {score.scorer for one in rollouts for score in one.reward.scores} == {"over_grpc", "over_http"}
+    assert all(one.scored for one in rollouts)
+    assert folder.metrics.records("grpo")[-1].metrics["scorer_over_grpc/requests"] >= 1
+    files = [path for path in folder.path.rglob("*") if path.is_file()]
+    assert not [path for path in files if TOKEN.encode() in path.read_bytes()]
+
+
+def test_judge_is_asked_over_its_address_and_its_verdicts_are_kept(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    with process(str(EXAMPLES / "05_judge" / "server.py"), str(port)):
+        overrides = [
+            f"rewards.scorers.0.address=http://127.0.0.1:{port}/v1",
+            f"rewards.scorers.0.cache={tmp_path / 'verdicts'}",
+        ]
+        folder = dry_run("05_judge", tmp_path, *overrides)
+    rollouts = [one for step in (1, 2) for one in folder.rollouts("grpo", step)]
+    assert all(one.scored and "digits are right" in one.reward.scores[0].reason for one in rollouts)
+    assert list((tmp_path / "verdicts").glob("??/*.json"))
+
+
+def dry_run(example: str, folder: Path, *overrides: str) -> RunFolder:
+    command = [str(RLFORGE), "train", "--dry-run", "--json", "--runs-dir", str(folder)]
+    recipe = str(EXAMPLES / example / "recipe.yaml")
+    environment = {**os.environ, "REWARD_TOKEN": TOKEN}
+    done = subprocess.run(
+        [*command, recipe, *overrides], capture_output=True, text=True, timeout=280, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert TOKEN not in done.stdout + done.stderr
+    return RunFolder.open(Path(json.loads(done.stdout)["run"]))
+
+
+@contextmanager
+def process(*arguments: str) -> Generator[None]:
+    environment = {**os.environ, "REWARD_TOKEN": TOKEN}
+    running = subprocess.Popen([sys.executable, *arguments], env=environment, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        running.kill()
+        running.wait()
+
+
+def free_ports(count: int) -> list[int]:
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
