@@ -19,7 +19,7 @@ _FEW = 0.25
 
 
 class _Player:
-    """Plays worlds one after another until time is up."""
+    """Plays whole worlds one after another until time is up, one at least."""
 
     def __init__(self, case: EnvironmentCase, environment: Environment, until: float) -> None:
         self._case = case
@@ -30,14 +30,14 @@ class _Player:
 
     async def play(self, number: int) -> None:
         """Worlds of the so-manieth task and every `worlds`-th after it."""
-        while time.perf_counter() < self._until:
+        while not self.worlds or time.perf_counter() < self._until:
             start = self._case.start(number, seed=number)
             world, observation = await self._environment.open(decode_start(start.start))
             self.worlds += 1
             try:
                 for step in range(1, TURNS + 1):
                     action = None if observation.over else self._case.action(start, step)
-                    if action is None or time.perf_counter() > self._until:
+                    if action is None:
                         break
                     began = time.perf_counter()
                     observation = await world.step(decode_message(action.message))
