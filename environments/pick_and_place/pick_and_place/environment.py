@@ -20,8 +20,8 @@ class PickAndPlace:
     """One world in Gymnasium's shape. `task.info` says `layout` (a seed), `packages`, `span`, `turns`, `per_turn`.
 
     The turn by which all packages rest at their goals, released, earns 1 and ends the task; every other earns 0, and
-    the last one allowed ends it too. With `per_turn` each turn earns (or loses) the share of the packages that came home
-    (or left it) by it.
+    the last one allowed ends it too. With `per_turn` each turn earns (or loses) the share of the packages that came
+    home (or left it) by it.
     """
 
     name = "pick_and_place"
