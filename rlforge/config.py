@@ -68,9 +68,16 @@ def config_class(registry: Registry, name: str) -> type[PartConfig]:
     return part if isinstance(part, type) and issubclass(part, PartConfig) else part.Config
 
 
-def build(registry: Registry, config: PartConfig, **dependencies: Any) -> Any:
-    """Make the part that `config` describes: `Class(config, **dependencies)`."""
-    return registry.load(config.type)(config, **dependencies)
+def build(
+    registry: Registry, config: PartConfig, *, offered: Mapping[str, Any] | None = None, **dependencies: Any
+) -> Any:
+    """Make the part that `config` describes: `Class(config, **dependencies)`.
+
+    Of what is `offered` it is given what its class names in `wants`. Example: `wants = ("environments",)`.
+    """
+    part = registry.load(config.type)
+    wanted = {name: (offered or {})[name] for name in getattr(part, "wants", ())}
+    return part(config, **dependencies, **wanted)
 
 
 def _dump(config: PartConfig) -> dict[str, Any]:

@@ -85,6 +85,14 @@ class Generator(Protocol):
 class Orchestrator(Protocol):
     """Decides what happens in a rollout."""
 
+    async def start(self) -> None:
+        """Make ready, once for all rollouts of a worker."""
+        ...
+
+    async def close(self) -> None:
+        """Leave nothing behind. May be called twice."""
+        ...
+
     async def run(self, key: RolloutKey, task: Task, sampling: Sampling, seed: int) -> Rollout:
         """Play one rollout to its end. Faults of the world end it with a stop reason; they are not raised."""
         ...
@@ -201,6 +209,14 @@ class RewardRouter(Protocol):
 @runtime_checkable
 class RolloutWorker(Protocol):
     """Plays and scores many rollouts at once on one event loop."""
+
+    async def start(self) -> None:
+        """Make ready to play."""
+        ...
+
+    async def close(self) -> None:
+        """Leave nothing behind. May be called twice."""
+        ...
 
     def collect(self, requests: Sequence[GroupRequest]) -> AsyncIterator[Group]:
         """Yield each group as soon as its last member is scored, in the order they finish."""

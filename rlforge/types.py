@@ -283,6 +283,10 @@ class StopReason(StrEnum):
     CANCELLED = "cancelled"
 
 
+TRUNCATED = frozenset({StopReason.MAX_TURNS, StopReason.MAX_TOKENS, StopReason.CONTEXT_OVERFLOW})
+"""Endings by a limit rather than by the policy or its world: the rollout might have gone on."""
+
+
 @value()
 class Turn:
     """One model reply and what came back."""
@@ -397,6 +401,11 @@ class Rollout:
         """Whether the reward has a value."""
         return self.reward is not None and self.reward.value is not None
 
+    @property
+    def truncated(self) -> bool:
+        """Whether a limit cut it short."""
+        return self.stop_reason in TRUNCATED
+
     def walk(self) -> Iterator[Rollout]:
         """This rollout and all below it, parents first."""
         yield self
@@ -465,6 +474,12 @@ class Trajectory:
     group: str = ""
     reward: float | None = None
     """Reward of the rollout; None for data without one."""
+    truncated: bool = False
+    """Whether a limit cut the rollout short."""
+    turns: NDArray[np.int32] | None = None  # [T], -1 where not sampled
+    """Which turn of the rollout each token was sampled in; None for data that no rollout gave."""
+    turn_rewards: tuple[float | None, ...] = ()
+    """What the world gave for each turn of the rollout, None where it gave nothing."""
     prompt_length: int = 0
     """Leading tokens shared by every member of the group; the learner encodes them once."""
 

@@ -35,6 +35,11 @@ def rollout(
         finish_reason=FinishReason.STOP,
     )
     question = Task(id=task, messages=(Message.of("user", "12+34="),), answer=answer, info=info or {}, source=source)
-    turn = Turn(prompt_ids=tuple(range(20)), completion=completion, message=Message.of("assistant", reply))
+    turn = Turn(
+        prompt_ids=tuple(range(20)),
+        completion=completion,
+        message=Message.of("assistant", reply),
+        reward=float(reply == answer),
+    )
     key = RolloutKey(task_id=task, group=f"{task}@0", member=member)
     return Rollout(key=key, task=question, seed=member, turns=(turn,), stop_reason=stop_reason, error=error)

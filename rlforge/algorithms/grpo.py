@@ -57,4 +57,4 @@ class GRPO:
 
     def credit(self, batch: Batch) -> Batch:
         """Advantages within each group, for the trajectories of objective `policy`; see `credit_groups`."""
-        return credit_groups(batch, self._objective, partial(grpo, std=self._config.std))
+        return credit_groups(batch, self._objective, partial(grpo, std=self._config.std), **self._config.how)

@@ -39,4 +39,4 @@ class RLOO:
 
     def credit(self, batch: Batch) -> Batch:
         """Advantages within each group, for the trajectories of objective `policy`; see `credit_groups`."""
-        return credit_groups(batch, self._objective, rloo)
+        return credit_groups(batch, self._objective, rloo, **self._config.how)

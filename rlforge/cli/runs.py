@@ -18,7 +18,7 @@ from rlforge.registry import suggest
 
 if TYPE_CHECKING:
     from rlforge.runlog.folder import RunFolder
-    from rlforge.types import Message, Rollout
+    from rlforge.types import Message, Rollout, Turn
 
 app = typer.Typer(help="Read run folders.", no_args_is_help=True)
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or its name in the runs folder.")]
@@ -197,12 +197,24 @@ def _plain(rollout: Rollout) -> dict[str, Any]:
         "answer": rollout.task.answer,
         "prompt": [{"role": message.role, "text": message.text} for message in rollout.task.messages],
         "replies": [turn.message.text for turn in rollout.turns],
+        "turns": [_plain_turn(turn) for turn in rollout.turns],
         "stop_reason": rollout.stop_reason.value,
         "error": rollout.error,
         "reward": reward.value if reward else None,
         "reason": reward.reason if reward else "",
         "scores": [asdict(score) for score in reward.scores] if reward else [],
         "children": [_plain(child) for child in rollout.children],
+    }
+
+
+def _plain_turn(turn: Turn) -> dict[str, Any]:
+    return {
+        "reply": turn.message.text,
+        "tool_calls": [asdict(call) for call in turn.message.tool_calls],
+        "observation": [{"role": message.role, "text": message.text} for message in turn.observation],
+        "reward": turn.reward,
+        "components": dict(turn.components),
+        "info": dict(turn.info),
     }
 
 
@@ -214,9 +226,7 @@ def _print_rollout(rollout: Rollout) -> None:
     for message in rollout.task.messages:
         _print_message(message)
     for turn in rollout.turns:
-        console.print(Text.assemble(("assistant  ", "bold green"), turn.message.text))
-        for message in turn.observation:
-            _print_message(message)
+        _print_turn(turn)
     if rollout.task.answer is not None:
         console.print(Text.assemble(("answer     ", "bold"), str(rollout.task.answer)))
     for score in reward.scores if reward else ():
@@ -228,6 +238,20 @@ def _print_rollout(rollout: Rollout) -> None:
         console.print(Text(why, style="red"))
     for child in rollout.children:
         _print_rollout(child)
+
+
+def _print_turn(turn: Turn) -> None:
+    console = results()
+    console.print(Text.assemble(("assistant  ", "bold green"), turn.message.text))
+    for call in turn.message.tool_calls:
+        console.print(Text.assemble(("calls      ", "bold green"), f"{call.name} {call.arguments}"))
+    for message in turn.observation:
+        _print_message(message)
+    earned = [] if turn.reward is None else [f"reward {turn.reward:g}"]
+    earned += [f"{name} {value:g}" for name, value in turn.components.items()]
+    earned += [f"{name} {value}" for name, value in turn.info.items()]
+    if earned:
+        console.print(Text(f"  {', '.join(earned)}", style="dim"))
 
 
 def _print_message(message: Message) -> None:

@@ -73,11 +73,19 @@ class WorkerActor:
     def __init__(self, spec: WorkerSpec, generators: Mapping[str, Sequence[Generator]], router: RewardRouter) -> None:
         die_with_owner()
         self._worker = spec.build({name: GeneratorPool(replicas) for name, replicas in generators.items()}, router)
-        _settle_heap()
 
     async def pid(self) -> int:
         """Process id."""
         return os.getpid()
+
+    async def start(self) -> None:
+        """Start the worker."""
+        await self._worker.start()
+        _settle_heap()
+
+    async def close(self) -> None:
+        """Close the worker."""
+        await self._worker.close()
 
     async def beat(self) -> None:
         """The heartbeat."""

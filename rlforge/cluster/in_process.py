@@ -43,7 +43,8 @@ class InProcess:
 
     async def collector(self, spec: WorkerSpec, generators: Mapping[str, Generator], router: RewardRouter) -> Collector:
         """A collector over workers on this event loop."""
-        return Collector([spec.build(generators, router) for _ in range(self._config.rollout_workers)])
+        workers = [spec.build(generators, router) for _ in range(self._config.rollout_workers)]
+        return Collector([await self._started(each, f"rollout worker {n}") for n, each in enumerate(workers)])
 
     def watched(self) -> AbstractAsyncContextManager[None]:
         """There is no other process to watch."""
@@ -51,10 +52,10 @@ class InProcess:
 
     async def release(self, *parts: object) -> None:
         """Close parts of a stage that has ended."""
-        for part in parts:
-            if part in self._parts:
-                self._parts.remove(part)
-                await part.close()  # type: ignore[attr-defined]
+        every = [one for part in parts for one in (part.workers if isinstance(part, Collector) else [part])]
+        for part in (part for part in every if part in self._parts):
+            self._parts.remove(part)
+            await part.close()  # type: ignore[attr-defined]
 
     async def close(self) -> None:
         """Close whatever is still open, last made first."""

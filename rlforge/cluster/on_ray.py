@@ -187,7 +187,11 @@ class RemoteWorker(Remote):
                     yield group
 
     async def close(self) -> None:
-        """End the process; a worker holds nothing that needs closing."""
+        """Free the worker's worlds and end its process."""
+        try:
+            await self._ask(self.handle.close, "close", within_s=30.0)
+        except ActorDied:
+            return
         ray.kill(self.handle)
 
 
@@ -285,8 +289,7 @@ class OnRay:
             self._actor(RemoteWorker, f"rollout worker {index}", WorkerActor, spec, _replicas(generators), router)
             for index in range(self._config.rollout_workers)
         ]
-        for worker in workers:
-            await self._alive(worker)
+        await self._start_all(workers)
         return Collector(workers)
 
     async def release(self, *parts: object) -> None:

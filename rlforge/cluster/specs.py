@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rlforge.config import PartConfig, build
@@ -11,6 +11,7 @@ from rlforge.generators.config import GeneratorConfig
 from rlforge.interfaces import Generator, Learner, RewardRouter, RolloutWorker
 from rlforge.learner.config import LearnerConfig
 from rlforge.loops.collect import GroupPlayer
+from rlforge.orchestrators.environments import EnvironmentConfig
 from rlforge.registry import GENERATORS, ORCHESTRATORS, WEIGHT_CHANNELS
 from rlforge.rewards.router import Router, named_generator
 from rlforge.tokens.renderer import ChatRenderer
@@ -79,11 +80,17 @@ class WorkerSpec:
 
     orchestrator: PartConfig
     model: str
+    environments: Mapping[str, EnvironmentConfig] = field(default_factory=lambda: dict[str, EnvironmentConfig]())
+    """Those of the recipe, for an orchestrator that plays in them."""
 
     def build(self, generators: Mapping[str, Generator], router: RewardRouter) -> RolloutWorker:
         """The worker, over generators and a router that may live elsewhere."""
         renderer = ChatRenderer.from_folder(self.model)
         orchestrator: Any = build(
-            ORCHESTRATORS, self.orchestrator, generate=generators["policy"].generate, renderer=renderer
+            ORCHESTRATORS,
+            self.orchestrator,
+            offered={"environments": self.environments},
+            generate=generators["policy"].generate,
+            renderer=renderer,
         )
         return GroupPlayer(orchestrator, router)

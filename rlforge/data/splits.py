@@ -29,7 +29,7 @@ def question_of(item: Item) -> str:
     if isinstance(item, Document):
         return item.text
     if isinstance(item, Task):
-        return _asked(item.messages)
+        return _asked(item.messages) or item.id  # a world may be what asks
     replies = (index for index, message in enumerate(item.messages) if message.role == "assistant")
     return _asked(item.messages[: next(replies, len(item.messages)) or len(item.messages)])
 

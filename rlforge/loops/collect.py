@@ -31,6 +31,14 @@ class GroupPlayer:
         self._router = router
         self._attempts = attempts
 
+    async def start(self) -> None:
+        """Make the orchestrator ready."""
+        await self._orchestrator.start()
+
+    async def close(self) -> None:
+        """Close the orchestrator; the router belongs to others."""
+        await self._orchestrator.close()
+
     async def collect(self, requests: Sequence[GroupRequest]) -> AsyncIterator[Group]:
         """Yield each group as soon as its last member is scored."""
         playing = [asyncio.create_task(self._group(request)) for request in requests]

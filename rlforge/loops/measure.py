@@ -57,6 +57,8 @@ def _lengths(rollouts: Sequence[Rollout]) -> Metrics:
         "length/max_tokens": float(max(lengths)),
         "length/total_tokens": float(sum(lengths)),
         "rollouts/turns_mean": float(np.mean([len(rollout.turns) for rollout in rollouts])),
+        "rollouts/turns_max": float(max(len(rollout.turns) for rollout in rollouts)),
+        "rollouts/truncated_share": float(np.mean([rollout.truncated for rollout in rollouts])),
     }
 
 

@@ -21,7 +21,7 @@ from rlforge.loops.measure import rollout_metrics
 from rlforge.loops.sampling import SamplingConfig
 from rlforge.loops.stage import StageConfig
 from rlforge.loops.stage_run import StageRun
-from rlforge.registry import ALGORITHMS, ORCHESTRATORS
+from rlforge.registry import ALGORITHMS
 from rlforge.rewards.guard import UnscoredGuard
 from rlforge.rewards.router import Router
 from rlforge.tokens.trajectories import trajectories
@@ -40,8 +40,6 @@ class RLConfig(StageConfig):
     """How the policy samples in training."""
     algorithm: Annotated[PartConfig, Part(ALGORITHMS)] = Field(default="grpo", validate_default=True)  # type: ignore[assignment]
     """How rewards become advantages, and which objective learns from them."""
-    orchestrator: Annotated[PartConfig, Part(ORCHESTRATORS)] = Field(default="single_turn", validate_default=True)  # type: ignore[assignment]
-    """Who decides what happens in a rollout."""
     rewards: Router.Config | None = None
     """Scorers of this stage; unset: the recipe's."""
     group_deadline_s: float = Field(default=600.0, gt=0)
@@ -113,8 +111,10 @@ def ledger_entry(group: Group) -> Entry:
 
 def policy_batch(groups: Sequence[Group]) -> Batch:
     """Every trajectory of every scored rollout; the unscored are left out, here and for good."""
-    scored = (rollout for group in groups for rollout in group.rollouts if rollout.scored)
-    return Batch(trajectories=tuple(t for rollout in scored for t in trajectories(rollout)), objectives={})
+    scored = [rollout for group in groups for rollout in group.rollouts if rollout.scored]
+    made = tuple(trajectory for rollout in scored for trajectory in trajectories(rollout))
+    metrics = {"rollouts/trajectories_mean": len(made) / len(scored)} if scored else {}
+    return Batch(trajectories=made, objectives={}, metrics=metrics)
 
 
 def refuse_other_versions(groups: Sequence[Group], version: int) -> None:

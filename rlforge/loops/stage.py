@@ -7,7 +7,7 @@ from pydantic import Field
 from rlforge.config import BaseConfig, Part, PartConfig
 from rlforge.learner.config import LearnerConfig
 from rlforge.loops.evaluate import EvaluationConfig
-from rlforge.registry import SOURCES
+from rlforge.registry import ORCHESTRATORS, SOURCES
 
 
 class StopRule(BaseConfig):
@@ -30,6 +30,8 @@ class StageConfig(PartConfig):
     """Sources to draw from, each with a weight."""
     steps: int = Field(ge=1)
     """Optimizer steps."""
+    orchestrator: Annotated[PartConfig, Part(ORCHESTRATORS)] = Field(default="single_turn", validate_default=True)  # type: ignore[assignment]
+    """Who decides what happens in a rollout, in training and in evaluations."""
     learner: LearnerConfig = LearnerConfig()
     """Optimizer, schedule and memory plan."""
     evaluations: list[EvaluationConfig] = Field(default_factory=lambda: list[EvaluationConfig]())

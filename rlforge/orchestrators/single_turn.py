@@ -45,6 +45,12 @@ class SingleTurn:
         self._generate = generate
         self._renderer = renderer
 
+    async def start(self) -> None:
+        """Nothing to make ready."""
+
+    async def close(self) -> None:
+        """Nothing to leave behind."""
+
     async def run(self, key: RolloutKey, task: Task, sampling: Sampling, seed: int) -> Rollout:
         """Play one rollout. A prompt beyond the context and a late completion end it with a stop reason.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlforge.errors import ConfigError
+from rlforge.recipe.environments import ENVIRONMENT_RULES, endpoints_answer
 from rlforge.recipe.findings import Case, Finding
 from rlforge.recipe.load import Document, read_document
 from rlforge.recipe.machine import memory_fits
@@ -16,7 +17,7 @@ def check_recipe(path: Path | str, overrides: Sequence[str] = ()) -> list[Findin
     """All findings, errors first. A recipe that does not validate has its schema errors alone."""
     try:
         document = read_document(path, overrides)
-        return check_document(document)
+        return [*check_document(document), *endpoints_answer(Case(document.recipe()))]
     except ConfigError as error:
         return [Finding(severity="error", key="", message=line) for line in str(error).splitlines()]
 
@@ -24,5 +25,5 @@ def check_recipe(path: Path | str, overrides: Sequence[str] = ()) -> list[Findin
 def check_document(document: Document) -> list[Finding]:
     """Findings of every rule. Raises ConfigError when the document does not validate."""
     case = Case(document.recipe())
-    found = [finding for rule in (*RULES, memory_fits) for finding in rule(case)]
+    found = [finding for rule in (*RULES, *ENVIRONMENT_RULES, memory_fits) for finding in rule(case)]
     return sorted(found, key=lambda finding: finding.severity != "error")

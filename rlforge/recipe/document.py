@@ -10,6 +10,7 @@ from rlforge.cluster.config import ClusterConfig
 from rlforge.config import BaseConfig, Part, PartConfig
 from rlforge.learner.config import ModelInitConfig
 from rlforge.loops.stage import StageConfig
+from rlforge.orchestrators.environments import EnvironmentConfig
 from rlforge.registry import GENERATORS, STAGES
 from rlforge.rewards.router import Router
 from rlforge.tokens.tokenizer import TokenizerConfig
@@ -46,6 +47,8 @@ class Recipe(BaseConfig):
         validate_default=True,
     )
     """Who samples, by name; `policy` serves the model in training."""
+    environments: dict[str, EnvironmentConfig] = Field(default_factory=lambda: dict[str, EnvironmentConfig]())
+    """Environments by name: sources of type `environment` list their tasks, and `environment_loop` plays in them."""
     rewards: Router.Config | None = None
     """Scorers of rl stages and of evaluations; a stage may have its own."""
     cluster: ClusterConfig = ClusterConfig()

@@ -13,6 +13,7 @@ STEPS = 2
 _TASKS = 8
 _GROUPS = 4
 _NEW_TOKENS = 32
+_TURNS = 4
 
 
 def dry_run(recipe: Recipe) -> Recipe:
@@ -32,6 +33,8 @@ def _shorten(stage: dict[str, Any], names: set[str]) -> None:
         stage["start_from"] = None
     if "groups_per_step" in stage:
         stage["groups_per_step"] = min(stage["groups_per_step"], _GROUPS)
+    if "max_turns" in stage["orchestrator"]:
+        stage["orchestrator"]["max_turns"] = min(stage["orchestrator"]["max_turns"], _TURNS)
     if "sampling" in stage:
         stage["sampling"]["max_new_tokens"] = min(stage["sampling"]["max_new_tokens"], _NEW_TOKENS)
     if "batch_size" in stage:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from rlforge.config import PartConfig, build
-from rlforge.errors import RlforgeError
+from rlforge.errors import DeadlineExceeded, EndpointError, RlforgeError
 from rlforge.interfaces import Source
 from rlforge.loops.rl import RLConfig
 from rlforge.loops.stage import StageConfig
@@ -47,10 +47,12 @@ class UsedSource:
     stage: StageConfig
     config: PartConfig
     evaluation: bool
-    source: Source | None
+    source: Source | None = None
     """None when it cannot be built."""
     error: str = ""
     """Why it cannot."""
+    severity: Literal["error", "warning"] = "error"
+    """How bad that is."""
 
 
 class Case:
@@ -70,10 +72,10 @@ class Case:
         used: list[UsedSource] = []
         for stage in self.recipe.stage_list:
             key = f"stages.{stage.name}"
-            used += [_used(f"{key}.data.{i}", stage, config, False) for i, config in enumerate(stage.data)]
+            used += [self._used(f"{key}.data.{i}", stage, config, False) for i, config in enumerate(stage.data)]
             for number, evaluation in enumerate(stage.evaluations):
                 place = f"{key}.evaluations.{number}.data"
-                used += [_used(f"{place}.{i}", stage, config, True) for i, config in enumerate(evaluation.data)]
+                used += [self._used(f"{place}.{i}", stage, config, True) for i, config in enumerate(evaluation.data)]
         return used
 
     @cached_property
@@ -104,14 +106,15 @@ class Case:
             for index, part in enumerate(router.parts if router else _NONE)
         ]
 
+    def _used(self, key: str, stage: StageConfig, config: PartConfig, evaluation: bool) -> UsedSource:
+        used = UsedSource(key=key, stage=stage, config=config, evaluation=evaluation)
+        offered = {"environments": self.recipe.environments}
+        try:
+            return replace(used, source=build(SOURCES, config, offered=offered, base=Path.cwd()))
+        except (EndpointError, DeadlineExceeded) as absent:  # it may be up when the run starts
+            return replace(used, error=str(absent), severity="warning")
+        except RlforgeError as problem:
+            return replace(used, error=str(problem))
+
 
 _NONE: Sequence[ScorerConfig] = ()
-
-
-def _used(key: str, stage: StageConfig, config: PartConfig, evaluation: bool) -> UsedSource:
-    try:
-        source: Source | None = build(SOURCES, config, base=Path.cwd())
-        error = ""
-    except RlforgeError as problem:
-        source, error = None, str(problem)
-    return UsedSource(key=key, stage=stage, config=config, evaluation=evaluation, source=source, error=error)

@@ -9,7 +9,7 @@ from typing import Any, cast
 from rlforge.errors import ConfigError
 from rlforge.recipe.strict_yaml import KeyPath
 
-_FILES = frozenset({"path", "runs_dir", "rubric_file", "cache"})
+_FILES = frozenset({"path", "runs_dir", "rubric_file", "cache", "ca", "certificate"})
 """Keys whose value is a path always (`model.path` may be a hub name and is one when there is such a folder)."""
 _FUNCTIONS = frozenset({"function"})
 """Keys whose value is `file.py:name` or `package.module:name`."""
@@ -26,13 +26,14 @@ def absolute_paths(data: dict[str, Any], base_of: Callable[[KeyPath], Path]) -> 
             continue
         if path == ("model", "path") or key == "start_from":
             container[key] = _where_it_exists(value, base)
-        elif key in _FILES:
-            container[key] = _absolute(value, base)
         elif key in _SECRET_FILES and value.startswith("file:"):
             container[key] = f"file:{_absolute(value.removeprefix('file:'), base)}"
+        elif key in _FILES or path[-2:] == ("tls", "key"):
+            container[key] = _absolute(value, base)
         elif key in _FUNCTIONS and value.rpartition(":")[0].endswith(".py"):
-            file, _, name = value.rpartition(":")
-            container[key] = f"{_absolute(file, base)}:{name}"
+            container[key] = _absolute_function(value, base)
+        elif key == "address" and value.startswith("python:") and value.rpartition(":")[0].endswith(".py"):
+            container[key] = f"python:{_absolute_function(value.removeprefix('python:'), base)}"
 
 
 def refuse_secrets(data: dict[str, Any]) -> None:
@@ -67,6 +68,11 @@ def _leaves(value: Any, path: KeyPath) -> list[tuple[Any, str | int, KeyPath]]:
 
 def _absolute(text: str, base: Path) -> str:
     return str(base / Path(text).expanduser()) if text else text
+
+
+def _absolute_function(text: str, base: Path) -> str:
+    file, _, name = text.rpartition(":")
+    return f"{_absolute(file, base)}:{name}"
 
 
 def _where_it_exists(text: str, base: Path) -> str:

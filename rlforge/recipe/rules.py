@@ -127,7 +127,7 @@ def sources_can_be_read(case: Case) -> Iterator[Finding]:
     """Files that are missing, rows that are broken, functions that do not import."""
     for used in case.sources:
         if used.source is None:
-            yield Finding(severity="error", key=used.key, message=used.error)
+            yield Finding(severity=used.severity, key=used.key, message=used.error)
 
 
 def sources_hold_what_the_stage_learns_from(case: Case) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 
@@ -53,10 +54,11 @@ async def _measured(
         if rewards is None:
             raise ConfigError(f"stage '{stage.name}' cannot be evaluated: the recipe names no scorer; add rewards")
         router = await cluster.router(RouterSpec(config=rewards, model=model), generators)
-        collector = await collector_of(cluster, stage, generators, router, model)
+        collector = await collector_of(cluster, recipe, stage, generators, router, model)
         for config in (each for each in stage.evaluations if each.name not in measured):
             seed = derive_seed(recipe.seed, stage.name)
-            evaluation = await Evaluator(config, sources_of(config.data), collector, seed).evaluate(0)
+            sources = await asyncio.to_thread(sources_of, recipe, config.data)
+            evaluation = await Evaluator(config, sources, collector, seed).evaluate(0)
             measured[config.name] = evaluation.metrics
         await cluster.release(collector, router)
     return measured

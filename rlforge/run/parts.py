@@ -8,7 +8,7 @@ from typing import cast
 
 from rlforge.cluster.placement import Cluster
 from rlforge.cluster.specs import GeneratorSpec, WorkerSpec
-from rlforge.config import PartConfig, build, config_class
+from rlforge.config import PartConfig, build
 from rlforge.data.config import SourceConfig
 from rlforge.data.mixture import Mixture
 from rlforge.generators.config import GeneratorConfig
@@ -17,17 +17,15 @@ from rlforge.loops.collect import Collector
 from rlforge.loops.rl import RLConfig
 from rlforge.loops.stage import StageConfig
 from rlforge.recipe import Recipe
-from rlforge.registry import ORCHESTRATORS, SOURCES
+from rlforge.registry import SOURCES
 from rlforge.rewards.router import Router
 from rlforge.seeds import derive_seed
 
-ORCHESTRATOR_OF_EVALUATIONS = config_class(ORCHESTRATORS, "single_turn").parse({"type": "single_turn"})
-"""A stage that plays no rollouts of its own is evaluated in single turns."""
 
-
-def sources_of(configs: Sequence[PartConfig]) -> list[Source]:
+def sources_of(recipe: Recipe, configs: Sequence[PartConfig]) -> list[Source]:
     """Sources in order; a loaded recipe has absolute paths, so that none depends on where we are."""
-    return [build(SOURCES, config, base=Path.cwd()) for config in configs]
+    offered = {"environments": recipe.environments}
+    return [build(SOURCES, config, offered=offered, base=Path.cwd()) for config in configs]
 
 
 def mixture_of(config: StageConfig, sources: Sequence[Source], seed: int) -> Mixture:
@@ -36,10 +34,11 @@ def mixture_of(config: StageConfig, sources: Sequence[Source], seed: int) -> Mix
     return Mixture(sources, weights, derive_seed(seed, config.name, "data"))
 
 
-def every_source(stages: Sequence[StageConfig]) -> list[Source]:
+def every_source(recipe: Recipe) -> list[Source]:
     """All that the stages learn from or are measured on."""
+    stages = recipe.stage_list
     evaluated = [data for stage in stages for evaluation in stage.evaluations for data in evaluation.data]
-    return sources_of([*(data for stage in stages for data in stage.data), *evaluated])
+    return sources_of(recipe, [*(data for stage in stages for data in stage.data), *evaluated])
 
 
 def generator_specs(recipe: Recipe, model: str, run_id: str) -> dict[str, list[GeneratorSpec]]:
@@ -58,8 +57,13 @@ def rewards_of(recipe: Recipe, stage: StageConfig) -> Router.Config | None:
 
 
 async def collector_of(
-    cluster: Cluster, stage: StageConfig, generators: Mapping[str, Generator], router: RewardRouter, model: str
+    cluster: Cluster,
+    recipe: Recipe,
+    stage: StageConfig,
+    generators: Mapping[str, Generator],
+    router: RewardRouter,
+    model: str,
 ) -> Collector:
-    """The workers that play and score the stage's rollouts."""
-    orchestrator = stage.orchestrator if isinstance(stage, RLConfig) else ORCHESTRATOR_OF_EVALUATIONS
-    return await cluster.collector(WorkerSpec(orchestrator=orchestrator, model=model), generators, router)
+    """The workers that play and score the stage's rollouts, of training and of its evaluations."""
+    spec = WorkerSpec(orchestrator=stage.orchestrator, model=model, environments=recipe.environments)
+    return await cluster.collector(spec, generators, router)

@@ -10,6 +10,7 @@ from typing import Any
 
 from rlforge.cluster.placement import Cluster
 from rlforge.cluster.specs import LearnerSpec, RouterSpec
+from rlforge.config import PartConfig
 from rlforge.interfaces import Generator, RewardRouter, Source
 from rlforge.loops.evaluate import Evaluator
 from rlforge.loops.rl import RLConfig, run_rl
@@ -67,7 +68,7 @@ class Run:
 
     async def stages(self, stages: Sequence[StageConfig]) -> list[StageResult]:
         """Run stages in order; those that are complete already are only reported."""
-        model = self._prepared_model()
+        model = await self._prepared_model()
         if all(self._final(stage) for stage in stages):
             return [self._reported(stage) for stage in stages]
         await self._cluster.start()
@@ -98,7 +99,7 @@ class Run:
         if resume:
             await parts.learner.restore(str(resume.path))
         run = StageRun(config, parts, resume)
-        sources = sources_of(config.data)
+        sources = await self._sources(config.data)
         self._tell_skipped(config, sources)
         await _LOOPS[type(config)](config, run, mixture_of(config, sources, self._recipe.seed))
         await self._cluster.release(*(part for part in (parts.collector, parts.router, parts.learner) if part))
@@ -119,14 +120,16 @@ class Run:
         generators, learner, router = await asyncio.gather(
             starting, self._cluster.learner(learner_spec), self._started_router(config, model, starting)
         )
-        collector = await collector_of(self._cluster, config, generators, router, model) if router else None
+        collector = None
+        if router:
+            collector = await collector_of(self._cluster, self._recipe, config, generators, router, model)
         return StageParts(
             learner=learner,
             policy=generators.get("policy"),
             collector=collector,
             router=router,
             evaluators=[
-                Evaluator(evaluation, sources_of(evaluation.data), collector, seed)
+                Evaluator(evaluation, await self._sources(evaluation.data), collector, seed)
                 for evaluation in config.evaluations
                 if collector is not None
             ],
@@ -162,8 +165,12 @@ class Run:
             self._generators = await self._cluster.generators(generator_specs(self._recipe, model, self._run_id))
         return self._generators or {}
 
-    def _prepared_model(self) -> str:
-        sources = every_source(self._recipe.stage_list) if self._recipe.model.init else []
+    async def _sources(self, configs: Sequence[PartConfig]) -> list[Source]:
+        """Built in a thread: some ask an endpoint and wait for its answer."""
+        return await asyncio.to_thread(sources_of, self._recipe, configs)
+
+    async def _prepared_model(self) -> str:
+        sources = await asyncio.to_thread(every_source, self._recipe) if self._recipe.model.init else []
         return prepare_model(self._recipe.model, sources, self._folder.path / "model", self._recipe.seed)
 
     def _start_of(self, config: StageConfig, model: str) -> str:

@@ -121,7 +121,7 @@ def _table(rows: list[Rollout], parents: list[int]) -> Table:
         "reward": pa.array([r.reward.value if r.reward else None for r in rows], pa.float64()),
         "reward_reason": pa.array([r.reward.reason if r.reward else "" for r in rows], pa.string()),
         "scores": _scores([r.reward.scores if r.reward else () for r in rows]),
-        "timings": _timings([r.timings for r in rows]),
+        "timings": _numbers_by_name([r.timings for r in rows]),
         "turns": _turns([r.turns for r in rows]),
         "task": pa.array([tasks[r.task] for r in rows], pa.string()),
         "sampling": pa.array([samplings[r.sampling] for r in rows], pa.string()),
@@ -149,10 +149,10 @@ def _scores(scores: list[tuple[Any, ...]]) -> Column:
     return pa.ListArray.from_arrays(_offsets(scores), flat)
 
 
-def _timings(timings: list[Any]) -> Column:
-    names = pa.array(list(chain.from_iterable(timings)), pa.string())
-    seconds = pa.array([value for timing in timings for value in timing.values()], pa.float64())
-    return pa.MapArray.from_arrays(_offsets(timings), names, seconds)
+def _numbers_by_name(mappings: list[Any]) -> Column:
+    names = pa.array(list(chain.from_iterable(mappings)), pa.string())
+    values = pa.array([value for mapping in mappings for value in mapping.values()], pa.float64())
+    return pa.MapArray.from_arrays(_offsets(mappings), names, values)
 
 
 def _turns(turns: list[tuple[Turn, ...]]) -> Column:
@@ -167,6 +167,8 @@ def _turns(turns: list[tuple[Turn, ...]]) -> Column:
         "message": pa.array([_reply(turn.message) for turn in flat], pa.string()),
         "observation": pa.array([_observation(turn) for turn in flat], pa.string()),
         "reward": pa.array([turn.reward for turn in flat], pa.float64()),
+        "components": _numbers_by_name([turn.components for turn in flat]),
+        "info": pa.array([_json(dict(turn.info)) if turn.info else None for turn in flat], pa.string()),
     }
     struct = pa.StructArray.from_arrays(list(fields.values()), names=list(fields))
     return pa.ListArray.from_arrays(_offsets(turns), struct)
@@ -238,6 +240,8 @@ def _turn(row: dict[str, Any]) -> Turn:
         message=_message(row),
         observation=tuple(message_from_json(message) for message in json.loads(row["observation"] or "[]")),
         reward=row["reward"],
+        components=dict(row.get("components") or ()),
+        info=json.loads(row.get("info") or "{}"),
     )
 
 

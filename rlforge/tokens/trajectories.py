@@ -22,7 +22,8 @@ SUPERVISED = "supervised"
 def trajectories(rollout: Rollout, max_tokens: int | None = None) -> tuple[Trajectory, ...]:
     """The trajectories of a rollout and all its children; their weights add up to 1, an equal share each.
 
-    The root's reward is that of all, for the tree is one attempt. An unscored rollout gives none. `max_tokens` cuts
+    The root's reward is that of all, for the tree is one attempt, and what children said counts as said in its first
+    turn. An unscored rollout gives none. `max_tokens` cuts
     each trajectory at its end; one that has no sampled token left is left out, before weights are shared.
 
     Example: two turns of which the second was asked with a rewritten history give two trajectories of weight 0.5.
@@ -41,6 +42,9 @@ def trajectories(rollout: Rollout, max_tokens: int | None = None) -> tuple[Traje
             rollout=rollout.id,
             group=rollout.key.group,
             reward=rollout.reward.value,
+            truncated=rollout.truncated,
+            turns=np.array(draft.turns if part is rollout else [min(turn, 0) for turn in draft.turns], dtype=np.int32),
+            turn_rewards=tuple(turn.reward for turn in rollout.turns),
             prompt_length=draft.sampled.index(True),
         )
         for part, draft in drafts
@@ -84,12 +88,13 @@ def document_trajectories(document: Document, renderer: ChatRenderer, max_tokens
 
 @dataclass(slots=True)
 class _Draft:
-    """A trajectory in the making: four lists of the same length."""
+    """A trajectory in the making: five lists of the same length."""
 
     ids: list[int] = field(default_factory=lambda: list[int]())
     sampled: list[bool] = field(default_factory=lambda: list[bool]())
     logprobs: list[float] = field(default_factory=lambda: list[float]())
     versions: list[int] = field(default_factory=lambda: list[int]())
+    turns: list[int] = field(default_factory=lambda: list[int]())
 
     def continues_in(self, turn: Turn) -> bool:
         return tuple(self.ids) == turn.prompt_ids[: len(self.ids)]
@@ -100,8 +105,9 @@ class _Draft:
         self.sampled += [False] * len(ids)
         self.logprobs += [0.0] * len(ids)
         self.versions += [-1] * len(ids)
+        self.turns += [-1] * len(ids)
 
-    def take(self, completion: Completion) -> None:
+    def take(self, completion: Completion, turn: int) -> None:
         """Tokens the policy sampled; the first of a sequence is not learned, since nothing predicts it."""
         first = len(self.ids) == 0
         self.give(completion.token_ids)
@@ -109,23 +115,30 @@ class _Draft:
         self.sampled[start:] = [True] * len(completion.token_ids)
         self.logprobs[start:] = completion.logprobs
         self.versions[start:] = completion.policy_versions
+        self.turns[start:] = [turn] * len(completion.token_ids)
         if first and completion.token_ids:
-            self.sampled[0], self.logprobs[0], self.versions[0] = False, 0.0, -1
+            self.sampled[0], self.logprobs[0], self.versions[0], self.turns[0] = False, 0.0, -1, -1
 
     def cut(self, length: int | None) -> _Draft:
-        return _Draft(self.ids[:length], self.sampled[:length], self.logprobs[:length], self.versions[:length])
+        return _Draft(
+            self.ids[:length],
+            self.sampled[:length],
+            self.logprobs[:length],
+            self.versions[:length],
+            self.turns[:length],
+        )
 
 
 def _drafts(turns: Sequence[Turn], max_tokens: int | None) -> list[_Draft]:
     drafts: list[_Draft] = []
-    for turn in turns:
+    for number, turn in enumerate(turns):
         # the latest first: a harness may keep two conversations going, and each turn continues its own
         draft = next((draft for draft in reversed(drafts) if draft.continues_in(turn)), None)
         if draft is None:
             draft = _Draft()
             drafts.append(draft)
         draft.give(turn.prompt_ids[len(draft.ids) :])
-        draft.take(turn.completion)
+        draft.take(turn.completion, number)
     return [short for draft in drafts if True in (short := draft.cut(max_tokens)).sampled]
 
 

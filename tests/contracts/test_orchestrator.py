@@ -1,7 +1,7 @@
 """What every registered orchestrator promises: one finished rollout, exact tokens, faults as stop reasons."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from rlforge.config import build, config_class
 from rlforge.errors import ActorDied, ContextOverflow, DataError
 from rlforge.interfaces import Orchestrator
+from rlforge.orchestrators.environments import EnvironmentConfig
 from rlforge.registry import ORCHESTRATORS
 from rlforge.tokens.renderer import ChatRenderer
 from rlforge.tokens.tokenizer import TokenizerConfig, build_tokenizer
@@ -27,6 +28,8 @@ from rlforge.types import (
 TASK = Task(id="addition/17", messages=(Message.of("user", "1+2="),), answer="3")
 KEY = RolloutKey(task_id=TASK.id, epoch=2, group="g", member=1)
 SAMPLING = Sampling(temperature=0.7, max_new_tokens=4)
+WORLDS = {"once": EnvironmentConfig(address="python:tests.unit.orchestrators.worlds:Once")}
+"""For orchestrators that play in a world: one that is over after the first reply."""
 Generate = Callable[[GenerateRequest], Awaitable[Completion]]
 
 
@@ -37,12 +40,24 @@ def renderer(tmp_path: Path) -> ChatRenderer:
 
 
 @pytest.fixture(params=ORCHESTRATORS.names())
-def make(request: pytest.FixtureRequest, renderer: ChatRenderer) -> Callable[..., Orchestrator]:
-    def made(generate: Generate, **config: Any) -> Orchestrator:
-        parsed = config_class(ORCHESTRATORS, request.param).parse({"type": request.param, **config})
-        return build(ORCHESTRATORS, parsed, generate=generate, renderer=renderer)
+async def make(
+    request: pytest.FixtureRequest, renderer: ChatRenderer
+) -> AsyncIterator[Callable[..., Awaitable[Orchestrator]]]:
+    started: list[Orchestrator] = []
 
-    return made
+    async def made(generate: Generate, **config: Any) -> Orchestrator:
+        parsed = config_class(ORCHESTRATORS, request.param).parse({"type": request.param, **config})
+        orchestrator: Orchestrator = build(
+            ORCHESTRATORS, parsed, offered={"environments": WORLDS}, generate=generate, renderer=renderer
+        )
+        await orchestrator.start()
+        started.append(orchestrator)
+        return orchestrator
+
+    yield made
+    for orchestrator in started:
+        await orchestrator.close()
+        await orchestrator.close()
 
 
 def answering(renderer: ChatRenderer, text: str, reason: FinishReason, seen: list[GenerateRequest]) -> Generate:
@@ -58,7 +73,7 @@ def answering(renderer: ChatRenderer, text: str, reason: FinishReason, seen: lis
 
 async def test_a_reply_is_kept_as_it_was_sampled(make: Any, renderer: ChatRenderer) -> None:
     seen: list[GenerateRequest] = []
-    orchestrator = make(answering(renderer, "3<|im_end|>", FinishReason.STOP, seen))
+    orchestrator = await make(answering(renderer, "3<|im_end|>", FinishReason.STOP, seen))
     rollout = await orchestrator.run(KEY, TASK, SAMPLING, 5)
     assert isinstance(orchestrator, Orchestrator)
     assert (rollout.key, rollout.task, rollout.sampling, rollout.seed) == (KEY, TASK, SAMPLING, 5)
@@ -72,7 +87,8 @@ async def test_a_reply_is_kept_as_it_was_sampled(make: Any, renderer: ChatRender
 
 
 async def test_a_reply_cut_short_says_so(make: Any, renderer: ChatRenderer) -> None:
-    rollout = await make(answering(renderer, "3333", FinishReason.LENGTH, [])).run(KEY, TASK, SAMPLING, 5)
+    orchestrator = await make(answering(renderer, "3333", FinishReason.LENGTH, []))
+    rollout = await orchestrator.run(KEY, TASK, SAMPLING, 5)
     assert rollout.stop_reason == StopReason.MAX_TOKENS
 
 
@@ -80,7 +96,7 @@ async def test_each_attempt_has_a_seed_of_its_own_and_the_same_attempt_the_same(
     make: Any, renderer: ChatRenderer
 ) -> None:
     seen: list[GenerateRequest] = []
-    orchestrator = make(answering(renderer, "3", FinishReason.STOP, seen))
+    orchestrator = await make(answering(renderer, "3", FinishReason.STOP, seen))
     other_task = Task(id="addition/18", messages=TASK.messages)
     keys = [
         KEY,
@@ -102,7 +118,7 @@ async def test_a_prompt_beyond_the_context_ends_the_rollout(make: Any) -> None:
     async def refuse(request: GenerateRequest) -> Completion:
         raise ContextOverflow("the prompt has 100 tokens, more than the 64 of the context")
 
-    rollout = await make(refuse).run(KEY, TASK, SAMPLING, 5)
+    rollout = await (await make(refuse)).run(KEY, TASK, SAMPLING, 5)
     assert (rollout.stop_reason, rollout.turns) == (StopReason.CONTEXT_OVERFLOW, ())
     assert "more than the 64" in rollout.error
 
@@ -112,7 +128,7 @@ async def test_a_completion_that_never_comes_ends_the_rollout_in_time(make: Any)
         await asyncio.sleep(60)
         raise AssertionError
 
-    rollout = await make(hang, deadline_s=0.05).run(KEY, TASK, SAMPLING, 5)
+    rollout = await (await make(hang, deadline_s=0.05)).run(KEY, TASK, SAMPLING, 5)
     assert (rollout.stop_reason, rollout.turns) == (StopReason.TIMEOUT, ())
     assert "waited 0.05 s for a completion for rollout 'addition/17@2#1'" in rollout.error
 
@@ -122,7 +138,7 @@ async def test_a_dead_generator_is_not_the_fault_of_the_rollout(make: Any) -> No
         raise ActorDied("generator 0 is gone")
 
     with pytest.raises(ActorDied):
-        await make(dead).run(KEY, TASK, SAMPLING, 5)
+        await (await make(dead)).run(KEY, TASK, SAMPLING, 5)
 
 
 async def test_cancellation_reaches_the_generator(make: Any) -> None:
@@ -136,8 +152,9 @@ async def test_cancellation_reaches_the_generator(make: Any) -> None:
             raise
         raise AssertionError
 
-    running = asyncio.ensure_future(make(hang).run(KEY, TASK, SAMPLING, 5))
-    await asyncio.sleep(0.01)
+    orchestrator = await make(hang)
+    running = asyncio.ensure_future(orchestrator.run(KEY, TASK, SAMPLING, 5))
+    await asyncio.sleep(0.1)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -149,4 +166,4 @@ async def test_a_prompt_the_tokenizer_cannot_read_is_an_error_that_names_the_tas
 ) -> None:
     task = Task(id="addition/€", messages=(Message.of("user", "1€"),))
     with pytest.raises(DataError, match=r"task 'addition/€': .* no token for '€'"):
-        await make(answering(renderer, "3", FinishReason.STOP, [])).run(KEY, task, SAMPLING, 5)
+        await (await make(answering(renderer, "3", FinishReason.STOP, []))).run(KEY, task, SAMPLING, 5)

@@ -12,11 +12,22 @@ from rlforge.config import build, config_class
 from rlforge.data.config import KINDS, SourceConfig
 from rlforge.interfaces import Source
 from rlforge.registry import SOURCES
+from rlforge.transports.config import EndpointConfig
 from rlforge.types import Task
 
 USER_CODE = "def squares():\n    return [{'prompt': f'{n}*{n}=', 'answer': n * n} for n in range(30)]\n"
 
+WORLD = """
+class Thirty:
+    tasks = {"train": [{"id": n, "prompt": f"{n}+2="} for n in range(30)]}
+
+    def reset(self, task, seed): ...
+
+    def step(self, action): ...
+"""
+
 CONFIGS: Mapping[str, dict[str, Any]] = {
+    "environment": {"environment": "thirty"},
     "jsonl": {"path": "rows.jsonl"},
     "python": {"function": "tasks.py:squares"},
     "reasoning_gym": {"dataset": "chain_sum", "size": 30},
@@ -29,6 +40,8 @@ CONFIGS: Mapping[str, dict[str, Any]] = {
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"prompt": f"{n}+1="}) + "\n" for n in range(30)))
     (tmp_path / "tasks.py").write_text(USER_CODE)
+    (tmp_path / "thirty.py").write_text(WORLD)
+    environments = {"thirty": EndpointConfig(address=f"python:{tmp_path}/thirty.py:Thirty")}
     (tmp_path / "book.txt").write_text("\n".join(f"line {n}" for n in range(30)))
 
     def made(**changes: Any) -> Source:
@@ -36,7 +49,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
             {"type": request.param, **CONFIGS[request.param], **changes}
         )
         assert isinstance(config, SourceConfig)
-        return build(SOURCES, config, base=tmp_path)
+        return build(SOURCES, config, offered={"environments": environments}, base=tmp_path)
 
     return made
 

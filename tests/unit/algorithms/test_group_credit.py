@@ -84,6 +84,7 @@ def test_credit_reports_its_groups():
         "groups/scored": 3,
         "groups/zero_signal": 2,
         "credit/unscored": 1,
+        "credit/truncated": 0,
         "credit/advantage_max": pytest.approx(1.0),
     }
 
@@ -130,6 +131,93 @@ def test_a_forked_rollout_pulls_on_shared_parameters_as_much_as_one_that_did_not
     forked = slope([replace(a, weight=0.5), replace(a, weight=0.5), b])
     assert forked[0] + forked[1] == pytest.approx(whole[0])
     assert forked[2] == pytest.approx(whole[1])
+
+
+# --- turns and truncation ----------------------------------------------------------------------------------------
+
+
+def played(name, turn_rewards, reward=None, *, group="g", truncated=False):
+    """A rollout of one token a turn, with something given before each."""
+    count = len(turn_rewards)
+    reward = sum(r or 0.0 for r in turn_rewards) if reward is None else reward
+    whole = trajectory(reward, rollout=name, group=group, sampled=(0, 1) * count)
+    turns = np.array([-1 if position % 2 == 0 else position // 2 for position in range(2 * count)], np.int32)
+    return replace(whole, turns=turns, turn_rewards=tuple(turn_rewards), truncated=truncated)
+
+
+def per_turn(batch):
+    return {t.rollout: [round(float(a), 5) for a in t.advantages[t.sampled]] for t in batch.trajectories}
+
+
+BY_TURNS = RLOO(RLOO.Config(credit="turns"))
+
+
+def test_a_turn_is_credited_with_what_came_from_it_on():
+    # returns to go: a 3, 2, 0 and b 1, 0, 1 -> c = a - b for a, its negative for b
+    batch = credit([played("a", (1.0, 2.0, 0.0)), played("b", (1.0, -1.0, 1.0))], BY_TURNS)
+    assert per_turn(batch) == {"a": [2.0, 2.0, -1.0], "b": [-2.0, -2.0, 1.0]}
+
+
+def test_a_discount_counts_later_rewards_less():
+    # a: 0 + 0.5 * (0 + 0.5 * 4) = 1, 2, 4; b: 0, 0, 0
+    by_turns = RLOO(RLOO.Config(credit="turns", discount=0.5))
+    batch = credit([played("a", (None, 0.0, 4.0)), played("b", (0.0, 0.0, 0.0))], by_turns)
+    assert per_turn(batch) == {"a": [1.0, 2.0, 4.0], "b": [-1.0, -2.0, -4.0]}
+
+
+def test_a_member_that_has_ended_has_nothing_to_come():
+    # turn 0: a 1, b 1, c 0; turn 1: a 1, the others 0
+    batch = credit([played("a", (0.0, 1.0)), played("b", (1.0,)), played("c", (0.0,))], BY_TURNS)
+    assert per_turn(batch) == {"a": [0.5, 1.0], "b": [0.5], "c": [-1.0]}
+
+
+def test_what_other_scorers_added_to_the_reward_falls_on_the_last_turn():
+    # a: rewards 1, 0 and a reward of 3 -> 1, 2 -> returns 3, 2; b: 1, 0 -> returns 1, 0
+    batch = credit([played("a", (1.0, None), 3.0), played("b", (1.0, 0.0))], BY_TURNS)
+    assert per_turn(batch) == {"a": [2.0, 2.0], "b": [-2.0, -2.0]}
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
+def test_one_reward_at_the_end_of_rollouts_of_one_length_makes_turns_and_outcome_the_same(algorithm):
+    part = ALGORITHMS.load(algorithm)
+    drawn = [played(f"{n}", (None, None, r)) for n, r in enumerate((1.0, 0.0, 0.0, 0.25))]
+    by_turns, by_outcome = (credit(drawn, part(part.Config(credit=how))) for how in ("turns", "outcome"))
+    assert per_turn(by_turns) == per_turn(by_outcome)
+    assert by_turns.metrics == by_outcome.metrics
+
+
+def test_rounding_in_the_sum_of_rewards_is_no_signal():
+    drawn = [played("a", (0.1, 0.2, 0.0), 0.1 + 0.2), played("b", (0.3, 0.0, 0.0), 0.3)]
+    by_turns = GRPO(GRPO.Config(credit="turns"))
+    assert per_turn(credit(drawn, by_turns)) == {"a": [0.0, 0.70711, 0.0], "b": [0.0, -0.70711, 0.0]}
+
+
+def test_an_unscored_member_is_in_no_turns_baseline():
+    drawn = [played("a", (0.0, 1.0)), played("b", (0.0, 0.0))]
+    lost = replace(played("lost", (5.0,) * 4), reward=None)
+    with_it, without_it = credit([*drawn, lost], BY_TURNS), credit(drawn, BY_TURNS)
+    assert per_turn(with_it) == per_turn(without_it)
+    assert with_it.metrics == without_it.metrics | {"credit/unscored": 1}
+
+
+def test_groups_of_different_depth_do_not_mix():
+    one = [played("a", (0.0, 1.0)), played("b", (0.0, 0.0))]
+    two = [played("c", (1.0, 1.0, 1.0), group="h"), played("d", (0.0,), group="h")]
+    together = per_turn(credit([*one, *two], BY_TURNS))
+    assert together == per_turn(credit(one, BY_TURNS)) | per_turn(credit(two, BY_TURNS))
+
+
+def test_a_truncated_rollout_can_be_left_out_as_an_unscored_one_is():
+    drawn = [played("a", (1.0,)), played("b", (0.0,)), played("cut", (0.0,), truncated=True)]
+    masked = credit(drawn, RLOO(RLOO.Config(truncated="leave_out")))
+    assert per_turn(masked) == per_turn(credit(drawn[:2]))
+    assert masked.metrics == credit(drawn[:2]).metrics | {"credit/truncated": 1}
+    assert per_turn(credit(drawn)) == {"a": [1.0], "b": [-0.5], "cut": [-0.5]}
+
+
+def test_a_discount_without_turns_is_refused():
+    with pytest.raises(ConfigError, match="credit: turns"):
+        RLOO.Config.parse({"type": "rloo", "discount": 0.9})
 
 
 # --- configuration -----------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from rlforge.algorithms.objectives import OBJECTIVES, TokenInputs
 from rlforge.generators.counters import Counters
 from rlforge.loops.evaluate import EvaluationConfig, Evaluator
 from rlforge.loops.measure import rollout_metrics
+from rlforge.loops.rl import policy_batch
 from rlforge.rewards.judge import JudgeScorer
 from rlforge.types import (
     Batch,
@@ -54,7 +55,8 @@ def rollouts(task: Task = TASK) -> tuple[Rollout, ...]:
 
 def step_keys() -> set[str]:
     request = GroupRequest(task=TASK, group="g", size=1, sampling=Sampling(), seed=0)
-    keys = set(rollout_metrics([Group(request=request, rollouts=rollouts())]))
+    groups = [Group(request=request, rollouts=rollouts())]
+    keys = {*rollout_metrics(groups), *policy_batch(groups).metrics}
     return {re.sub(f"stop/({REASONS})_share", "stop/<reason>_share", key).replace("exact", "<scorer>") for key in keys}
 
 

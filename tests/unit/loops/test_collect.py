@@ -29,6 +29,10 @@ class Plays:
         self.seconds = seconds
         self.keys: list[RolloutKey] = []
 
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
     async def run(self, key: RolloutKey, task: Task, sampling: Sampling, seed: int) -> Rollout:
         self.keys.append(key)
         await asyncio.sleep(self.seconds)

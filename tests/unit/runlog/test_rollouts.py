@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -30,6 +31,9 @@ from rlforge.types import (
     ToolCall,
     Turn,
 )
+
+_NEW = ("components", "info")
+"""What turns had not in the first schema."""
 
 
 def _turn(seed: int, prompt: int = 25, sampled: int = 4) -> Turn:
@@ -88,7 +92,8 @@ def _forked_group() -> Group:
         children=(grandchild,),
         reward=Reward(value=None, scores=(failed,), reason="judge"),
     )
-    turns = (replace(_turn(1), message=said, observation=observed, reward=0.5), _turn(2, sampled=0))
+    heard = {"observation": observed, "reward": 0.5, "components": {"found": 1.0}, "info": {"at": [1, None]}}
+    turns = (replace(_turn(1), message=said, **heard), _turn(2, sampled=0))
     tree = replace(first, turns=turns, children=(child, grandchild), error="")
     silent = replace(third, turns=(), stop_reason=StopReason.TIMEOUT, error="waited", reward=None, timings={})
     return replace(group, rollouts=(tree, second, silent))
@@ -138,6 +143,18 @@ def test_file_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
     pq.write_table(pq.read_table(path).replace_schema_metadata({b"rlforge_schema": b"99"}), path)
     with pytest.raises(RunError, match="schema version 99"):
         read_rollouts(path)
+
+
+def test_rollouts_of_the_first_schema_are_still_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    write_rollouts(path, [_group(0)])
+    table = pq.read_table(path)
+    (turns,) = (table.schema.get_field_index(name) for name in ["turns"])
+    kind = pa.list_(pa.struct([f for f in table.schema.field("turns").type.value_type if f.name not in _NEW]))
+    before = [[{k: v for k, v in t.items() if k not in _NEW} for t in row] for row in table["turns"].to_pylist()]
+    old = table.set_column(turns, "turns", pa.array(before, kind))
+    pq.write_table(old.replace_schema_metadata({b"rlforge_schema": b"1"}), path)
+    assert read_rollouts(path) == list(_group(0).rollouts)
 
 
 def test_evaluation_results_come_back_equal(tmp_path: Path) -> None:
