@@ -86,12 +86,12 @@ class _Generation(jinja2.ext.Extension):
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """The sandbox, which looks up `message['role']` without asking whether a plain dict is safe to read."""
+    """The sandbox, quicker where a template asks for what a message may not have (`message['tool_calls']`)."""
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        """What jinja's own finds."""
-        if type(obj) is dict and argument in obj:
-            return obj[argument]
+        """What jinja's own finds, which raises and looks for an attribute before it gives up."""
+        if type(obj) is dict and type(argument) is str and argument not in obj and not hasattr(obj, argument):
+            return self.undefined(obj=obj, name=argument)
         return super().getitem(obj, argument)
 
 
@@ -139,7 +139,7 @@ def _text(part: object) -> str:
 def _plain_call(call: ToolCall) -> dict[str, Any]:
     try:
         arguments = json.loads(call.arguments)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         arguments = call.arguments  # a policy may write broken JSON: show it what it wrote
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
