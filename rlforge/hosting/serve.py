@@ -89,7 +89,9 @@ async def serving(
             raise SetupError(f"cannot serve at {address}: {error}; is the port taken, the host one of ours?") from error
         real = f"{_secured(scheme, certificates)}://{f'[{host}]' if ':' in host else host}:{bound}"
         log = EventLog(served.spec.name)
-        log.server("serving", address=real, access="open" if access.open else "token")
+        log.server("serving", address=real, access="open" if access.open else "guarded")
+        if host not in LOOPBACK and certificates is None:
+            log.trouble(f"{real} is not encrypted: whoever is on the way reads what passes, tokens too; serve with tls")
         try:
             yield real
         finally:
