@@ -31,6 +31,7 @@ class GrpcLine:
 
     bound = True
     """A world lives no longer than its stream."""
+    plain = False
 
     def __init__(self, place: Place) -> None:
         self.place = place

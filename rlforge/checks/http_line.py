@@ -21,6 +21,9 @@ from rlforge.errors import DataError, DeadlineExceeded
 from rlforge.transports.signing import SIGNATURE, TIMESTAMP, signature
 from rlforge.wire.json import from_json, to_json
 from rlforge.wire.pb import environment_pb2, reward_pb2, types_pb2
+from rlforge.wire.plain_scores import read_scores
+from rlforge.wire.scores import encode_score
+from rlforge.wire.version import PROTOCOL_VERSION
 
 _MOST_CONNECTIONS = 256
 _GONE = ("FAILED_PRECONDITION", "NOT_FOUND", "DEADLINE_EXCEEDED")
@@ -36,6 +39,7 @@ class HttpLine:
 
     def __init__(self, place: Place) -> None:
         self.place = place
+        self.plain = False
         self._client = httpx.AsyncClient(
             base_url=f"{place.scheme}://{place.authority}",
             verify=_context(place) if place.secure else True,
@@ -49,14 +53,21 @@ class HttpLine:
         return _read(await self.ask("GET", "/v1/environment"), environment_pb2.EnvironmentSpec)
 
     async def describe_scorer(self) -> reward_pb2.ScorerSpec:
-        """What the reward endpoint says it is."""
-        return _read(await self.ask("GET", "/v1/reward"), reward_pb2.ScorerSpec)
+        """What the reward endpoint says it is; one that only scores is called by its address."""
+        try:
+            return _read(await self.ask("GET", "/v1/reward"), reward_pb2.ScorerSpec)
+        except Fault as fault:
+            if fault.code not in ("NOT_FOUND", "HTTP 405"):
+                raise
+            self.plain = True
+            return reward_pb2.ScorerSpec(name=self.place.authority, protocol_version=PROTOCOL_VERSION)
 
     async def tasks(self, split: str, offset: int = 0, limit: int = 0) -> list[types_pb2.Task]:
         """Tasks of a split."""
         query = httpx.QueryParams(split=split, offset=offset, limit=limit)
         answer = await self.ask("GET", f"/v1/tasks?{query}")
-        return [_read(task, types_pb2.Task) for task in answer.get("tasks", [])]
+        listed = answer.get("tasks", []) if isinstance(answer, dict) else [answer]
+        return [_read(task, types_pb2.Task) for task in listed]
 
     def world(self, timeout_s: float | None = None) -> HttpWorld:
         """A world to be; nothing has been sent."""
@@ -65,7 +76,10 @@ class HttpLine:
     async def score(self, request: reward_pb2.ScoreRequest | bytes, timeout_s: float = 0) -> reward_pb2.ScoreResponse:
         """Judge a batch, or see what bytes that are none lead to."""
         answer = await self.ask("POST", "/v1/score", request, timeout_s=timeout_s)
-        return _read(answer, reward_pb2.ScoreResponse)
+        if isinstance(answer, dict) and "scores" in answer:
+            return _read(answer, reward_pb2.ScoreResponse)
+        items = [] if isinstance(request, bytes) else [item.id for item in request.items]
+        return _plain(answer, items)
 
     async def score_stream(self, items: Sequence[reward_pb2.ScoreItem]) -> list[types_pb2.Score]:
         """There is no such thing over HTTP."""
@@ -204,6 +218,18 @@ def _read(said: Any, kind: Any) -> Any:
         return from_json(said, kind)
     except DataError as error:
         raise Fault("INTERNAL", f"the answer makes no sense: {error}") from error
+
+
+def _plain(answer: Any, items: Sequence[str]) -> reward_pb2.ScoreResponse:
+    """The scores of an endpoint of a few lines: a number, an object of them, or a list."""
+    try:
+        scores = read_scores(answer, items, "it")
+    except DataError as error:
+        raise Fault("INTERNAL", f"the answer makes no sense: {error}") from error
+    odd = [score.reason for score in scores.values() if score.error_kind == "malformed"]
+    if odd:
+        raise Fault("INTERNAL", odd[0])
+    return reward_pb2.ScoreResponse(scores=[encode_score(item, score) for item, score in scores.items()])
 
 
 def _context(place: Place) -> ssl.SSLContext:

@@ -91,6 +91,11 @@ class RewardLine(Protocol):
         """Whether scores also come in streams, which live no longer than their connection."""
         ...
 
+    @property
+    def plain(self) -> bool:
+        """Whether it only scores, and answers numbers in the order of the items, without ids."""
+        ...
+
     async def describe_scorer(self) -> reward_pb2.ScorerSpec:
         """What it says it is. Raises Fault."""
         ...

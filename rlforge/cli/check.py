@@ -27,7 +27,7 @@ SigningKey = Annotated[
     str | None, typer.Option(help="Where the key is that signs HTTP requests: env:NAME or file:PATH.")
 ]
 Ca = Annotated[str | None, typer.Option("--tls-ca", help="PEM file: authorities that may have signed its certificate.")]
-Certificate = Annotated[str | None, typer.Option("--tls-certificate", help="PEM file: our certificate, for mTLS.")]
+Certificate = Annotated[str | None, typer.Option("--tls-cert", help="PEM file: our certificate, for mTLS.")]
 Key = Annotated[str | None, typer.Option("--tls-key", help="PEM file: the key of our certificate.")]
 ServerName = Annotated[str | None, typer.Option("--tls-server-name", help="Name in its certificate, if not the host.")]
 Actions = Annotated[str | None, typer.Option(help="Replies to step with: a file, one a line, or the text itself.")]
@@ -51,14 +51,14 @@ def environment(
     patience: Patience = 10.0,
     token: Token = None,
     tls_ca: Ca = None,
-    tls_certificate: Certificate = None,
+    tls_cert: Certificate = None,
     tls_key: Key = None,
     tls_server_name: ServerName = None,
     signing_key: SigningKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Seeds, leaks, freed worlds, deadlines, load and more. Exit code 1: something failed, 2: could not run."""
-    tls = {"ca": tls_ca, "certificate": tls_certificate, "key": tls_key, "server_name": tls_server_name}
+    tls = {"ca": tls_ca, "certificate": tls_cert, "key": tls_key, "server_name": tls_server_name}
 
     def begin(config: EndpointConfig) -> Coroutine[Any, Any, Report]:
         from rlforge.checks.environment.check import EnvironmentChecks, check_environment
@@ -89,14 +89,14 @@ def reward(
     patience: Patience = 10.0,
     token: Token = None,
     tls_ca: Ca = None,
-    tls_certificate: Certificate = None,
+    tls_cert: Certificate = None,
     tls_key: Key = None,
     tls_server_name: ServerName = None,
     signing_key: SigningKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Items judged once, alike, by themselves; load and more. Exit code 1: something failed, 2: could not run."""
-    tls = {"ca": tls_ca, "certificate": tls_certificate, "key": tls_key, "server_name": tls_server_name}
+    tls = {"ca": tls_ca, "certificate": tls_cert, "key": tls_key, "server_name": tls_server_name}
 
     def begin(config: EndpointConfig) -> Coroutine[Any, Any, Report]:
         from rlforge.checks.reward.check import RewardChecks, check_reward
