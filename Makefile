@@ -35,7 +35,7 @@ protos:
 	@PYTHON="$(PYTHON)" sh protos/generate.sh
 
 bench: setup
-	@for name in generate learn step sync control; do $(BIN)/rlforge bench $$name --json || exit 1; done
+	@for name in generate learn step sync control environment score; do $(BIN)/rlforge bench $$name --json || exit 1; done
 
 examples: setup
 	@for example in examples/*/run.sh; do sh $$example || exit 1; done

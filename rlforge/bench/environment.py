@@ -29,8 +29,8 @@ REPEATS = 7
 SLOW_TURNS = 4
 WORLD_S = 0.2
 """Seconds that a slow world takes for a step."""
-THINK_S = 1.8
-"""Seconds that the policy takes for a reply to a slow world: with 1,024 worlds it is 512 turns a second."""
+THINK_S = 3.8
+"""Seconds that the policy takes for a reply to a slow world: with 1,024 worlds it is 256 turns a second."""
 
 
 def run() -> BenchResult:
