@@ -11,6 +11,8 @@ import secrets
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import takewhile
 from typing import Literal, TypeAlias
 
 from rlforge.errors import ConfigError
@@ -21,6 +23,9 @@ History: TypeAlias = Literal["template", "append"]
 
 _MARK = f"rlforge-{secrets.token_hex(8)}-"
 """Stands for a reply in a rendering that shows what the template writes around it; never encoded."""
+
+_BYTES_OF_A_CHARACTER = 4
+"""Tokens that begin within a character decode to up to so many marks of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,20 +127,32 @@ class Transcript:
         wanted = _dense(shown)
         if reply.asked.startswith(before) and _dense(reply.asked[len(before) :] + reply.text) == wanted:
             return _Told(before=reply.asked, ids=reply.ids, ended=reply.ended)
-        rest = self._rest(reply.ids, wanted)
+        rest = self._rest(reply.ids, shown)
         if rest is None:  # given anew, and as what it is given it is never trained on
             return _Told(before=before, ids=self._renderer.encode(shown), ended=False)
         return _Told(before=before, ids=rest, ended=reply.ended and bool(rest))
 
-    def _rest(self, ids: tuple[int, ...], wanted: str) -> tuple[int, ...] | None:
-        """The last sampled tokens that say what is `wanted`; None when no token boundary is there."""
+    def _rest(self, ids: tuple[int, ...], shown: str) -> tuple[int, ...] | None:
+        """The last sampled tokens, those that say what is shown; None when no token boundary is there.
 
-        def missing(start: int) -> bool:
-            return len(_dense(self._renderer.decode(ids[start:]))) < len(wanted)
+        All that say exactly that, else as few as say it but for white space.
+        """
 
-        start = bisect_right(range(len(ids) + 1), False, key=missing) - 1
-        rest = ids[max(0, start) :]
-        return rest if _dense(self._renderer.decode(rest)) == wanted else None
+        @lru_cache(None)
+        def says(start: int) -> str:
+            return self._renderer.decode(ids[start:])
+
+        wanted = _dense(shown)
+        short = bisect_right(range(len(ids) + 1), False, key=lambda start: len(_dense(says(start))) < len(wanted))
+        starts = list(
+            takewhile(
+                lambda start: len(_dense(says(start))) <= len(wanted) + _BYTES_OF_A_CHARACTER,
+                range(min(short + _BYTES_OF_A_CHARACTER, len(ids)), -1, -1),
+            )
+        )
+        exact = [start for start in starts if says(start) == shown]
+        near = [start for start in starts if _dense(says(start)) == wanted]
+        return ids[min(exact) :] if exact else ids[max(near) :] if near else None
 
     def _behind(self, ended: bool, asked: str) -> tuple[int, ...]:
         """Tokens of what the template writes behind a reply, without the end of turn that the policy sampled."""

@@ -42,7 +42,7 @@ class Guess:
         return "which?"
 
     def step(self, action):
-        said = "".join(letter for letter in action if letter.isdigit())
+        said = "".join(letter for letter in action if letter in "0123456789")
         if said and int(said) == self.answer:
             return None, {"reward": 1.0, "found": 1.0}, True, False, {"said": said}
         return "higher" if not said or int(said) < self.answer else "lower", -0.25, False, False, {}
