@@ -29,7 +29,7 @@ async def checked(server: type[Right], monkeypatch: pytest.MonkeyPatch, **settin
 
 
 async def test_a_right_environment_passes_every_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = await checked(Right, monkeypatch)
+    report = await checked(Right, monkeypatch, patience_s=10.0)
     outcomes = {finding.name: (finding.outcome, finding.told) for finding in report.findings}
     slow = outcomes.pop("a step takes no longer than it may")
     assert {name: told for name, told in outcomes.items() if told[0] is not Outcome.PASSED} == {}
@@ -59,10 +59,10 @@ async def test_a_slow_step_that_keeps_its_limit_passes(monkeypatch: pytest.Monke
                 raise TimeoutError
             await super().work(limit_s)
 
-    report = await checked(KeepsItsTime, monkeypatch, only="a step takes")
+    report = await checked(KeepsItsTime, monkeypatch, only="a step takes", patience_s=10.0)
     assert report.named(Outcome.PASSED) == ["a step takes no longer than it may"]
 
 
 async def test_one_broken_promise_accuses_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = await checked(StepsAgain, monkeypatch)
+    report = await checked(StepsAgain, monkeypatch, patience_s=10.0)
     assert report.named(Outcome.FAILED) == ["a resent step is answered from memory"]

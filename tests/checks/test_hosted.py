@@ -59,7 +59,7 @@ async def checked_environment(thing: Any, address: str, **settings: Any) -> Repo
     trust = {"tls": {"ca": settings.pop("ca")}} if tls else {}
     async with serving(thing, address, worlds=3, token=TOKEN, tls=tls) as real:
         config = EndpointConfig.parse({"address": real, "token": TOKEN, **trust})
-        quick = {"patience_s": 3.0, "seconds": 0.3, "worlds": 3} | settings
+        quick = {"patience_s": 10.0, "seconds": 0.3, "worlds": 3} | settings
         return await check_environment(config, EnvironmentChecks.parse(quick))
 
 
@@ -96,7 +96,7 @@ async def test_a_function_served_passes_every_check(scheme: str, tmp_path: Path)
     rows = [{"prompt": f"{n}+{n}=", "answer": str(2 * n), "reply": str(2 * n + n % 2)} for n in range(8)]
     (tmp_path / "rollouts.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     async with serving(exact, f"{scheme}://127.0.0.1:0", token=TOKEN) as address:
-        quick = RewardChecks(on=str(tmp_path / "rollouts.jsonl"), patience_s=3.0, seconds=0.3)
+        quick = RewardChecks(on=str(tmp_path / "rollouts.jsonl"), patience_s=10.0, seconds=0.3)
         report = await check_reward(EndpointConfig(address=address, token=TOKEN), quick)
     assert outcomes(report).keys() <= {"skipped: streams every item once"}, outcomes(report)
 

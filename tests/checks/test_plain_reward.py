@@ -74,7 +74,7 @@ def listening(handler: type[Numbers]) -> Iterator[str]:
 
 async def checked(handler: type[Numbers], **settings: Any) -> Report:
     with listening(handler) as address:
-        quick = {"patience_s": 3.0, "seconds": 0.2, "batch": 4, "requests": 2} | settings
+        quick = {"patience_s": 10.0, "seconds": 0.2, "batch": 4, "requests": 2} | settings
         return await check_reward(EndpointConfig(address=address), RewardChecks.parse(quick))
 
 

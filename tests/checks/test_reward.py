@@ -39,7 +39,7 @@ async def checked(server: type[Exact], rollouts: str, monkeypatch: pytest.Monkey
 
 
 async def test_a_right_reward_passes_every_check(rollouts: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    report = await checked(Exact, rollouts, monkeypatch)
+    report = await checked(Exact, rollouts, monkeypatch, patience_s=10.0)
     outcomes = {finding.name: (finding.outcome, finding.told) for finding in report.findings}
     assert {name: told for name, told in outcomes.items() if told[0] is not Outcome.PASSED} == {}
     assert report.exit_code == 0
@@ -72,5 +72,5 @@ async def test_what_cannot_be_shown_is_skipped_and_not_passed(monkeypatch: pytes
 
 
 async def test_one_broken_promise_accuses_no_other(rollouts: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    report = await checked(FailsAsAWhole, rollouts, monkeypatch)
+    report = await checked(FailsAsAWhole, rollouts, monkeypatch, patience_s=10.0)
     assert report.named(Outcome.FAILED) == ["a bad item leaves the others scored"]

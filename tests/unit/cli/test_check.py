@@ -43,7 +43,7 @@ def arm(tmp_path: Path) -> str:
 
 def check(*words: str) -> int:
     with pytest.raises(SystemExit) as exit:
-        main(["check", *words, "--patience", "3", "--seconds", "0.2"])
+        main(["check", *words, "--patience", "10", "--seconds", "0.2"])
     return int(exit.value.code or 0)
 
 
