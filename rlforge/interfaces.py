@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from rlforge.types import (
@@ -184,7 +184,7 @@ class Measured(Protocol):
 class UsesGenerators(Protocol):
     """A scorer that may judge with a generator of the run, when its configuration names one as `generator`."""
 
-    def use(self, generators: Mapping[str, Generator], renderer: Renderer) -> None:
+    def use(self, generators: Mapping[str, Generator], renderer: Callable[[], Renderer]) -> None:
         """Take what it needs; called before `start`. Raises ConfigError when no generator has that name."""
         ...
 

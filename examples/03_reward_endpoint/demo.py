@@ -22,7 +22,7 @@ def main() -> int:
     endpoints = start(environment)
     name = f"reward-endpoint-{time.strftime('%H%M%S')}"
     command = [str(Path(sys.executable).parent / "rlforge"), "train", str(HERE / "recipe.yaml")]
-    training = subprocess.Popen([*command, f"runs_dir={RUNS}", f"name={name}"], env=environment)
+    training = subprocess.Popen([*command, f"runs_dir={RUNS}", f"name={name}", *sys.argv[1:]], env=environment)
     try:
         wait_for_step(training, RUNS / name, KILL_AT_STEP)
         for endpoint in endpoints:

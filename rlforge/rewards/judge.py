@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from time import perf_counter
@@ -114,13 +114,13 @@ class JudgeScorer:
         self._slots = asyncio.Semaphore(config.concurrency)
         self._model: JudgeModel | None = None
 
-    def use(self, generators: Mapping[str, Generator], renderer: Renderer) -> None:
+    def use(self, generators: Mapping[str, Generator], renderer: Callable[[], Renderer]) -> None:
         """Take the generator that the recipe names. Raises ConfigError when there is none of that name."""
         name = self.config.generator
         if name not in generators:
             known = ", ".join(generators) or "none"
             raise ConfigError(f"scorer '{self.name}' names the generator '{name}', but the run has: {known}")
-        self._model = GeneratorModel(name=name, generator=generators[name], renderer=renderer)
+        self._model = GeneratorModel(name=name, generator=generators[name], renderer=renderer())
 
     async def start(self) -> None:
         """Read the key. Raises ConfigError when there is none where it should be, or no generator to ask."""

@@ -67,7 +67,7 @@ class Router:
         """Hand generators of the run to the scorers that name one. Raises ConfigError when there is none so called."""
         for asked in self._asked:
             if named_generator(asked.config) and isinstance(asked.scorer, UsesGenerators):
-                asked.scorer.use(generators, renderer())
+                asked.scorer.use(generators, renderer)
 
     async def start(self) -> None:
         """Start every scorer. Raises the first one's error when it can never work; the others are closed again."""

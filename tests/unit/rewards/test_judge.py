@@ -212,12 +212,12 @@ class Bytes:
 async def test_generator_of_the_run_judges():
     config = {"type": "judge", "rubric": "?", "generator": "judge"}
     scorer = JudgeScorer(JudgeScorer.Config.parse(config))
-    scorer.use({"judge": Replies('{"reason": "fine", "score": 10}')}, Bytes())
+    scorer.use({"judge": Replies('{"reason": "fine", "score": 10}')}, Bytes)
     await scorer.start()
     (score,) = await scorer.score([rollout()])
     assert score.value == 1.0
     with pytest.raises(ConfigError, match="names the generator 'judge', but the run has: policy"):
-        scorer.use({"policy": Replies("")}, Bytes())
+        scorer.use({"policy": Replies("")}, Bytes)
     with pytest.raises(ConfigError, match="which only a run starts"):
         await JudgeScorer(scorer.config).start()
 
