@@ -123,6 +123,13 @@ def test_traces_are_conversations_that_end_with_a_reply_and_slips_make_them_long
     assert turns(0.3) > turns(0.0)
 
 
+def test_a_trace_cut_into_pieces_says_the_same_in_the_same_order() -> None:
+    (whole,) = traces(1)
+    pieces = list(traces(1, turns=3))
+    assert all(len(piece["messages"]) <= 6 for piece in pieces)
+    assert [message for piece in pieces for message in piece["messages"]] == whole["messages"]
+
+
 def test_rules_stand_before_the_task_only_where_they_are_wanted() -> None:
     assert PickAndPlace.tasks("test")[0].messages == ()
     assert "move X Y" in Explained.tasks("test")[0].messages[0].text
