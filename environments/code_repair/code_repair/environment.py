@@ -24,12 +24,11 @@ class CodeRepair:
         """Functions of `train` are never in `test`."""
         return list(tasks_of(split))
 
-    def reset(self, task: Task) -> str:
-        """What is wrong, before anything has been looked at."""
+    def reset(self, task: Task) -> None:
+        """A file with the task's bug; the task's own message says all there is to say."""
         self._code, self._visible, self._hidden = (task.info[key] for key in ("broken", "visible", "tests"))
         self._share = 0.0
         self.done = False
-        return ""
 
     def read(self) -> str:
         """Show the code as it is now."""
