@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -13,10 +16,16 @@ import torch
 
 from rlforge.errors import WeightSyncError
 from rlforge.generators.vllm import VLLMGenerator
+from rlforge.orchestrators.environment_loop import EnvironmentLoop
+from rlforge.orchestrators.environments import EnvironmentConfig
 from rlforge.processes import mapped_segments, shared_memory_folder
-from rlforge.types import Completion, GenerateRequest, Sampling
+from rlforge.tokens.chat_template import CHATML
+from rlforge.tokens.renderer import ChatRenderer
+from rlforge.tokens.trajectories import trajectories
+from rlforge.types import Completion, GenerateRequest, Message, Reward, RolloutKey, Sampling, Task
 from rlforge.weights.shared_memory import SharedMemoryChannel
-from tests.models import save_checkpoint
+from tests.exactness import Call, kept_in_prompts, learned_as_sampled
+from tests.models import SPECIAL, save_checkpoint
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
 PROMPT = tuple(range(4, 28))
@@ -65,6 +74,22 @@ def reference(model: Any, completion: Completion, temperature: float) -> list[fl
     return [float(logprobs[start + place, token]) for place, token in enumerate(completion.token_ids)]
 
 
+def small_bpe(folder: Path) -> Path:
+    """Byte pairs over the ids of the tiny model: its special tokens, letters, and merges of the commonest pairs."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models
+
+    letters = [*"abcdefghijklmnopqrstuvwxyz?\n "]
+    merges = [(a, b) for a in "aeiou" for b in "nrst"][:17]
+    names = [*SPECIAL, *letters, *(a + b for a, b in merges)]
+    tokenizer = Tokenizer(models.BPE({name: index for index, name in enumerate(names)}, merges))
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIAL])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": SPECIAL[2]}))
+    (folder / "chat_template.jinja").write_text(CHATML)
+    return folder
+
+
 async def assert_exact(generator: VLLMGenerator, model: Any) -> None:
     for temperature in (1.0, 0.7):
         requests = [request(seed, temperature=temperature) for seed in range(8)]
@@ -85,6 +110,41 @@ async def test_greedy_takes_the_likeliest_token_and_reports_the_plain_softmax(se
     generator, _, model = served
     completion = await generator.generate(request(0, temperature=0.0))
     assert completion.logprobs == pytest.approx(reference(model, completion, 1.0), abs=1e-4)
+
+
+async def test_rollouts_of_many_turns_are_learned_in_the_tokens_that_vllm_received_and_returned(
+    served: Any, tmp_path: Path
+) -> None:
+    generator, _, model = served
+    renderer = ChatRenderer.from_folder(small_bpe(tmp_path))
+    rewritten = 0
+    for seed in range(6):
+        calls: list[Call] = []
+
+        async def recorded(asked: GenerateRequest, calls: list[Call] = calls) -> Completion:
+            completion = await generator.generate(asked)
+            calls.append((asked, completion))
+            return completion
+
+        config = EnvironmentLoop.Config(max_turns=4, on_long_reply="step")
+        environments = {"t": EnvironmentConfig(address="python:tests.unit.orchestrators.worlds:Guess")}
+        loop = EnvironmentLoop(config, generate=recorded, renderer=renderer, environments=environments)
+        await loop.start()
+        task = Task(id="t/0", messages=(Message.of("system", "guess"),), answer=7, source="t")
+        rollout = await loop.run(RolloutKey(task_id=task.id), task, Sampling(max_new_tokens=12), seed)
+        await loop.close()
+        (whole,) = trajectories(replace(rollout, reward=Reward(value=1.0)))
+        learned_as_sampled(calls, [whole])
+        kept_in_prompts(calls)
+        with torch.inference_mode():
+            logprobs = model(torch.from_numpy(whole.token_ids)[None]).logits[0].log_softmax(-1)
+        places = whole.sampled.nonzero()[0]
+        theirs = logprobs[places - 1, whole.token_ids[places]].tolist()
+        assert whole.behaviour_logprobs is not None
+        assert whole.behaviour_logprobs[places].tolist() == pytest.approx(theirs, abs=1e-4)
+        said = [completion.token_ids for _, completion in calls]
+        rewritten += sum(renderer.encode(renderer.decode(ids)) != ids for ids in said)
+    assert rewritten > 6, "hardly any reply was written as the tokenizer would not write it"
 
 
 async def test_a_load_in_flight_splits_the_versions_and_stops_nobody(served: Any) -> None:

@@ -5,9 +5,7 @@ would write it: a loop that encodes history again is found out at once.
 """
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -28,9 +26,9 @@ from rlforge.types import (
     Sampling,
     StopReason,
     Task,
-    Trajectory,
     Turn,
 )
+from tests.exactness import Call, kept_in_prompts, learned_as_sampled
 from tests.unit.tokens.templates import renderer_of
 
 TASK = Task(id="t/0", messages=(Message.of("system", "play"),), answer=7, source="t")
@@ -43,7 +41,7 @@ class RandomPolicy:
 
     renderer: ChatRenderer
     thinks: bool = False
-    calls: list[tuple[GenerateRequest, Completion]] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
 
     async def __call__(self, request: GenerateRequest) -> Completion:
         draw = random.Random(request.seed)
@@ -87,37 +85,6 @@ def encoded_again(policy: RandomPolicy, rollout: Rollout) -> Rollout:
         turns.append(replace(turn, prompt_ids=policy.renderer.prompt(messages)))
         messages += [Message.of("assistant", policy.renderer.decode(turn.completion.token_ids)), *turn.observation]
     return replace(rollout, turns=tuple(turns))
-
-
-def learned_as_sampled(calls: Sequence[tuple[GenerateRequest, Completion]], handed: Sequence[Trajectory]) -> None:
-    """Every completion is learned once, behind exactly the prompt it was sampled from, and nothing else is learned."""
-    found = 0
-    for request, completion in calls:
-        start, end = len(request.prompt_ids), len(request.prompt_ids) + len(completion.token_ids)
-        if start == end:
-            continue
-        lived = request.prompt_ids + completion.token_ids
-        holders = [
-            t for t in handed if tuple(t.token_ids[:end]) == lived and t.sampled[start:end].all() and t.length >= end
-        ]
-        assert len(holders) == 1, "a completion is not behind the prompt it was sampled from"
-        assert holders[0].behaviour_logprobs is not None
-        assert holders[0].policy_versions is not None
-        assert holders[0].behaviour_logprobs[start:end].tolist() == pytest.approx(completion.logprobs)
-        assert tuple(holders[0].policy_versions[start:end]) == completion.policy_versions
-        found += end - start
-    assert found == sum(int(t.sampled.sum()) for t in handed), "something is learned that was not sampled"
-    assert sum(t.weight for t in handed) == pytest.approx(1.0 if handed else 0.0)
-
-
-def kept_in_prompts(calls: Sequence[tuple[GenerateRequest, Completion]], thought: tuple[int, ...] = ()) -> None:
-    """Each prompt goes on from the one before and what was sampled then, but for a `thought` at its beginning."""
-    for (asked, said), (then, _) in pairwise(calls):
-        lived = asked.prompt_ids + said.token_ids
-        if then.prompt_ids[: len(lived)] != lived:
-            assert thought, "a prompt does not hold what was sampled before as it was sampled"
-            rest = said.token_ids[len(thought) :] if said.token_ids[: len(thought)] == thought else said.token_ids
-            assert any(then.prompt_ids[at : at + len(rest)] == rest for at in range(len(then.prompt_ids)))
 
 
 @pytest.mark.parametrize("shape", ["chatml", "llama"])
