@@ -40,6 +40,8 @@ TIMEOUT = "x-rlforge-timeout-s"
 """Header of a scoring request: seconds after which nobody waits for the answer."""
 FREE_TIMEOUT_S = 5.0
 """Seconds to wait for the word that a world is freed; a server frees idle ones itself."""
+DESCRIBE_TIMEOUT_S = 10.0
+"""Seconds an endpoint has to say what it is, once connected."""
 TASKS_A_PAGE = 256
 
 
@@ -216,7 +218,7 @@ class HttpReward:
 
 
 async def _get(connection: HttpConnection, path: str, kind: type[Kind]) -> Kind:
-    timeout_s = connection.config.connect_timeout_s
+    timeout_s = connection.config.connect_timeout_s + DESCRIBE_TIMEOUT_S
     said, _ = await connection.ask("GET", path, None, doing=f"asking {path}", timeout_s=timeout_s, attempts=2)
     return _read(said, kind, connection.config.address)
 
