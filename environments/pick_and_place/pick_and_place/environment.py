@@ -72,7 +72,7 @@ class PickAndPlace:
 
     def _act(self, action: Action) -> None:
         if action.name == "move":
-            self._table.move(action.cell)
+            self._table.move(*action.cells)
         elif action.name in ("up", "down"):
             self._table.lift(up=action.name == "up")
         else:
@@ -81,11 +81,15 @@ class PickAndPlace:
     def _state(self) -> State:
         table = self._table
         fingers = "open" if table.open else "shut" if table.held is None else "grip"
-        packages = tuple(
-            None if table.rests_at(number, goal) else Package(table.cell(number), goal)
-            for number, goal in enumerate(self._goals)
-        )
-        return State(table.hand, table.up, fingers, packages)
+        return State(table.up, fingers, tuple(self._package(number, goal) for number, goal in enumerate(self._goals)))
+
+    def _package(self, number: int, goal: tuple[int, int]) -> Package | None:
+        """How the hand sees a package; None when it is home."""
+        if self._table.rests_at(number, goal):
+            return None
+        (right, away), at = self._table.hand, self._table.cell(number)
+        seen = None if self._table.held == number else (at[0] - right, at[1] - away)
+        return Package(seen, (goal[0] - right, goal[1] - away))
 
 
 class Explained(PickAndPlace):

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 
-from pick_and_place.language import Package, State
+from pick_and_place.language import Offset, State
 from pick_and_place.physics import CELLS
 
 Policy = Callable[[str], str]
@@ -13,17 +13,18 @@ def expert(text: str) -> str:
     """The next action on the way: fetch the first package that is not home, carry it, put it down."""
     state = State.read(text)
     waiting = [package for package in state.packages if package is not None]
-    if state.fingers == "grip":
-        return _carry(state, next((each for each in waiting if each.cell == state.hand), None))
-    if state.fingers == "shut" or not waiting:
+    held = next((package for package in waiting if package.at is None), None)
+    if held is not None:
+        return _at(state, held.goal, "open")
+    if state.fingers != "open" or not waiting:
         return "open"
-    return _at(state, waiting[0].cell, "close")
+    return _at(state, waiting[0].at or (0, 0), "close")
 
 
 def at_random(seed: int) -> Policy:
     """Any action, all kinds alike."""
     choice = random.Random(seed)
-    cells = range(CELLS)
+    cells = range(1 - CELLS, CELLS)
 
     def policy(_: str) -> str:
         move = f"move {choice.choice(cells)} {choice.choice(cells)}"
@@ -37,14 +38,8 @@ def always(action: str) -> Policy:
     return lambda _: action
 
 
-def _carry(state: State, held: Package | None) -> str:
-    return "open" if held is None else _at(state, held.goal, "open")
-
-
-def _at(state: State, cell: tuple[int, int], then: str) -> str:
-    """Go above the cell, down, and do what is to be done there."""
-    if state.hand == cell:
+def _at(state: State, place: Offset, then: str) -> str:
+    """Go above the place, down, and do what is to be done there."""
+    if place == (0, 0):
         return "down" if state.up else then
-    if not state.up:
-        return "up"
-    return f"move {cell[0]} {cell[1]}"
+    return f"move {place[0]} {place[1]}" if state.up else "up"

@@ -1,62 +1,65 @@
-"""What the model reads and writes: the state in a dozen words, an action in one to three."""
+"""What the model reads and writes: the table as the hand sees it, in a dozen words, and an action in one to three."""
 
 import re
 from dataclasses import dataclass
 
 NAMES = "ABCDEF"
-_MOVE = re.compile(r"move (\d) (\d)")
-_HAND = re.compile(r"hand (\d) (\d) (up|down) (open|shut|grip)")
-_PACKAGE = re.compile(r"(\d) (\d) to (\d) (\d)")
+_MOVE = re.compile(r"move (-?\d) (-?\d)")
+_HAND = re.compile(r"(?:unclear; )?(up|down) (open|shut|grip)")
+_PACKAGE = re.compile(r"(?:(-?\d) (-?\d)|held) to (-?\d) (-?\d)")
 
-RULES = """You steer a gripper above a table of 6 by 6 cells and carry packages to their goals, one after another.
-You read where the hand is, whether it is up or down and open, shut or gripping, and for each package its cell and its
-goal, or that it is home. Answer with one action and nothing else:
-move X Y (towards cell X Y, by at most 3 cells along each axis), down, up, close, open."""
+RULES = """You steer a gripper above a table and carry packages to their goals, one after another.
+You read whether the hand is up or down and its fingers open, shut or gripping; then for each package where it is and
+where it has to go, or that it is held or home. Places are in cells to the right of the hand and away from you:
+-1 2 is one to the left and two away, 0 0 is right below the hand. Answer with one action and nothing else:
+move X Y (by X cells to the right and Y away, of which it does at most 3 along each axis), down, up, close, open."""
 """For a model that knows English; a model made from scratch learns them from traces."""
+
+Offset = tuple[int, int]
+"""Cells to the right of the hand, and away from whoever stands in front."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package on the way: its cell, and the cell it has to go to."""
+    """A package on the way: where it is, as the hand sees it, and where it has to go."""
 
-    cell: tuple[int, int]
-    goal: tuple[int, int]
+    at: Offset | None
+    """None while it is held."""
+    goal: Offset
 
 
 @dataclass(frozen=True)
 class State:
     """What can be seen of the table. A package that is home is None.
 
-    Example: `hand 2 3 up open; A 1 4 to 5 2; B home`.
+    Example: `up open; A -2 1 to 3 0; B home`.
     """
 
-    hand: tuple[int, int]
     up: bool
     fingers: str
     """`open`, `shut`, or `grip` when a package is between them."""
     packages: tuple[Package | None, ...]
 
     def __str__(self) -> str:
-        hand = f"hand {_cell(self.hand)} {'up' if self.up else 'down'} {self.fingers}"
-        return "; ".join([hand, *(f"{name} {_place(each)}" for name, each in zip(NAMES, self.packages, strict=False))])
+        hand = f"{'up' if self.up else 'down'} {self.fingers}"
+        return "; ".join([hand, *(f"{name} {_told(each)}" for name, each in zip(NAMES, self.packages, strict=False))])
 
     @classmethod
     def read(cls, text: str) -> "State":
-        """The state that a text tells, whatever stands before it. Raises ValueError when it tells none."""
-        first, *rest = text[max(text.find("hand"), 0) :].split("; ")
-        hand = _HAND.fullmatch(first)
+        """The state that a text tells. Raises ValueError when it tells none."""
+        hand = _HAND.match(text)
         if hand is None:
             raise ValueError(f"no state of the table in {text[:80]!r}")
-        x, y, height, fingers = hand.groups()
-        return cls((int(x), int(y)), height == "up", fingers, tuple(_read_package(each[2:]) for each in rest))
+        packages = text[hand.end() :].split("; ")[1:]
+        return cls(hand[1] == "up", hand[2], tuple(_read_package(each[2:]) for each in packages))
 
 
 @dataclass(frozen=True)
 class Action:
-    """One of `move`, `down`, `up`, `close`, `open`; only `move` has a cell to go to."""
+    """One of `move`, `down`, `up`, `close`, `open`; only `move` has cells to go by."""
 
     name: str
-    cell: tuple[int, int] = (0, 0)
+    cells: Offset = (0, 0)
 
     @classmethod
     def read(cls, text: str) -> "Action | None":
@@ -67,19 +70,21 @@ class Action:
         return cls(line) if line in ("down", "up", "close", "open") else None
 
 
-def _cell(cell: tuple[int, int]) -> str:
-    return f"{cell[0]} {cell[1]}"
+def _told(package: Package | None) -> str:
+    if package is None:
+        return "home"
+    return f"{'held' if package.at is None else _numbers(package.at)} to {_numbers(package.goal)}"
 
 
-def _place(package: Package | None) -> str:
-    return "home" if package is None else f"{_cell(package.cell)} to {_cell(package.goal)}"
+def _numbers(offset: Offset) -> str:
+    return f"{offset[0]} {offset[1]}"
 
 
 def _read_package(text: str) -> Package | None:
     if text == "home":
         return None
-    place = _PACKAGE.fullmatch(text)
-    if place is None:
+    told = _PACKAGE.fullmatch(text)
+    if told is None:
         raise ValueError(f"no package in {text[:80]!r}")
-    x, y, to_x, to_y = map(int, place.groups())
-    return Package((x, y), (to_x, to_y))
+    at = None if told[1] is None else (int(told[1]), int(told[2]))
+    return Package(at, (int(told[3]), int(told[4])))

@@ -60,12 +60,12 @@ class Table:
 
     # --- motions ---------------------------------------------------------------------------------------------------
 
-    def move(self, cell: tuple[int, int]) -> None:
-        """Drive the hand towards a cell, by at most REACH along each axis and not beyond the table."""
+    def move(self, right: int, away: int) -> None:
+        """Drive the hand by whole cells, at most REACH along each axis and not beyond the table."""
         target = self._data.ctrl.copy()
-        for axis, there in enumerate(cell):
+        for axis, cells in enumerate((right, away)):
             here = cell_of(self._data.ctrl[axis])
-            target[axis] = centre(int(np.clip(here + np.clip(there - here, -REACH, REACH), 0, CELLS - 1)))
+            target[axis] = centre(int(np.clip(here + np.clip(cells, -REACH, REACH), 0, CELLS - 1)))
         self._drive(target)
 
     def lift(self, up: bool) -> None:

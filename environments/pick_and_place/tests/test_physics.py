@@ -7,11 +7,11 @@ from pick_and_place.physics import CELLS, REACH, Table, centre, model
 
 def carried(table: Table, cell: tuple[int, int], to: tuple[int, int]) -> Table:
     """Fetch the package at `cell`, which is within reach, raise it and move it towards `to`."""
-    table.move(cell)
+    table.move(cell[0] - table.hand[0], cell[1] - table.hand[1])
     table.lift(up=False)
     table.grip(shut=True)
     table.lift(up=True)
-    table.move(to)
+    table.move(to[0] - cell[0], to[1] - cell[1])
     return table
 
 
@@ -54,15 +54,15 @@ def test_fingers_shut_beside_a_package_hold_nothing() -> None:
 def test_a_lowered_hand_pushes_what_is_in_its_way() -> None:
     table = Table((0, 3), [(2, 3)], 0)
     table.lift(up=False)
-    table.move((3, 3))
+    table.move(3, 0)
     assert not table.rests_at(0, (2, 3))
 
 
 def test_a_motion_is_bounded_by_its_reach_and_by_the_table() -> None:
     table = Table((0, 5), [(3, 3)], 0)
-    table.move((5, 5))
+    table.move(9, 0)
     assert table.hand == (REACH, 5)
-    table.move((9, 9))
+    table.move(3, 3)
     assert table.hand == (CELLS - 1, CELLS - 1)
 
 
