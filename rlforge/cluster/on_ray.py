@@ -24,7 +24,7 @@ from rlforge.cluster.janitor import Janitor
 from rlforge.cluster.ray_folder import make_ray_folder
 from rlforge.cluster.specs import GeneratorSpec, LearnerSpec, RouterSpec, WorkerSpec
 from rlforge.deadlines import deadline
-from rlforge.errors import ActorDied, RlforgeError, SetupError, boundary
+from rlforge.errors import ActorDied, DeadlineExceeded, RlforgeError, SetupError, boundary
 from rlforge.generators.pool import GeneratorPool
 from rlforge.interfaces import Generator, Learner, RewardRouter
 from rlforge.loops.collect import Collector
@@ -192,6 +192,8 @@ class RemoteWorker(Remote):
             await self._ask(self.handle.close, "close", within_s=30.0)
         except ActorDied:
             return
+        except DeadlineExceeded:
+            pass  # its worlds are freed with their connections, which end with the process
         ray.kill(self.handle)
 
 
