@@ -17,8 +17,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For two processes: a file stays together, and so do the tests of the long undisturbed run, which begin first."""
     items.sort(key=lambda item: "truth" not in item.fixturenames)
     for item in items:
-        group = "truth" if "truth" in item.fixturenames else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+        if item.get_closest_marker("xdist_group") is None:
+            group = "truth" if "truth" in item.fixturenames else item.path.name
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[2]
 RLFORGE = Path(sys.executable).parent / "rlforge"
 
 
-SERVED = {"03_reward_endpoint", "05_judge"}
-"""Their rewards are served by processes of their own: test_served_examples.py starts those."""
+SERVED = {"02_robot_over_grpc", "03_reward_endpoint", "05_judge", "06_warehouse_js"}
+"""Their environment or rewards are served by processes of their own: test_served_examples.py starts those."""
 
 
 @pytest.mark.parametrize(

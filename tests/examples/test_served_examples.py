@@ -1,4 +1,4 @@
-"""Two real steps of the examples whose reward is served by a process of its own."""
+"""Two real steps of the examples whose environment or reward is served by a process of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
+
 from rlforge.runlog.folder import RunFolder
+from tests.warehouse import FOLDER, node_with_packages
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RLFORGE = Path(sys.executable).parent / "rlforge"
@@ -47,10 +50,45 @@ def test_judge_is_asked_over_its_address_and_its_verdicts_are_kept(tmp_path: Pat
     assert list((tmp_path / "verdicts").glob("??/*.json"))
 
 
+def test_worlds_over_grpc_are_played_in_and_their_rewards_are_the_rollouts(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    traces = tmp_path / "traces.jsonl"
+    subprocess.run([sys.executable, "-m", "pick_and_place.traces", traces, "--count", "8"], check=True, timeout=120)
+    address = f"grpc://127.0.0.1:{port}"
+    with process(str(RLFORGE), "serve", "environment", "pick_and_place:PickAndPlace", "--at", address):
+        overrides = [f"environments.robot.address={address}", f"stages.imitate.data.0.path={traces}"]
+        folder = dry_run("02_robot_over_grpc", tmp_path, *overrides)
+    rollouts = [one for step in (1, 2) for one in folder.rollouts("grpo", step)]
+    assert all(one.scored and len(one.turns) == 4 for one in rollouts)
+    seen = [turn.observation[0].text.removeprefix("unclear; ") for one in rollouts for turn in one.turns]
+    assert all(text.startswith(("up ", "down ")) for text in seen)
+
+
+@pytest.mark.xdist_group("warehouse")
+def test_a_warehouse_in_another_language_is_played_in_and_pays_for_it(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    traces, address = tmp_path / "traces.jsonl", f"grpc://127.0.0.1:{port}"
+    write = [sys.executable, str(EXAMPLES / "06_warehouse_js" / "traces.py"), address, str(traces), "--count", "8"]
+    secrets = {**os.environ, "TOKEN": TOKEN, "PORT": str(port)}
+    warehouse = subprocess.Popen([node_with_packages(), "server.js"], cwd=FOLDER, env=secrets, stdout=subprocess.PIPE)
+    try:
+        assert warehouse.stdout is not None
+        assert b"listening" in warehouse.stdout.readline()
+        subprocess.run(write, check=True, timeout=120, env=secrets)
+        overrides = [f"environments.warehouse.address={address}", f"stages.imitate.data.0.path={traces}"]
+        folder = dry_run("06_warehouse_js", tmp_path, *overrides)
+    finally:
+        warehouse.kill()
+        warehouse.communicate()
+    rollouts = [one for step in (1, 2) for one in folder.rollouts("grpo", step)]
+    assert all(one.scored and one.turns for one in rollouts)
+    assert any("robot at" in turn.observation[0].text for one in rollouts for turn in one.turns if turn.observation)
+
+
 def dry_run(example: str, folder: Path, *overrides: str) -> RunFolder:
     command = [str(RLFORGE), "train", "--dry-run", "--json", "--runs-dir", str(folder)]
     recipe = str(EXAMPLES / example / "recipe.yaml")
-    environment = {**os.environ, "REWARD_TOKEN": TOKEN}
+    environment = {**os.environ, "REWARD_TOKEN": TOKEN, "TOKEN": TOKEN}
     done = subprocess.run(
         [*command, recipe, *overrides], capture_output=True, text=True, timeout=280, check=False, env=environment
     )

@@ -3,11 +3,9 @@
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import grpc.aio
 import pytest
@@ -19,27 +17,20 @@ from rlforge.transports.connect import connect_environment
 from rlforge.types import Message, Task, ToolCall, WorldStart
 from rlforge.wire.pb import environment_pb2 as pb
 from rlforge.wire.pb import environment_pb2_grpc, types_pb2
+from tests.warehouse import FOLDER, node_with_packages
 
-FOLDER = Path(__file__).parents[2] / "environments" / "warehouse_js"
 TOKEN = "a-token-of-the-tests"
-OFFLINE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "ENETUNREACH")
 TASK = Task(id="warehouse/test/4", messages=(), info={"orders": 2})
 SOLVE = """require('readline').createInterface({ input: process.stdin }).on('line',
   (line) => console.log(require('./solver').solve(JSON.parse(line)) ?? ''))"""
 
-pytestmark = pytest.mark.skipif(shutil.which("npm") is None, reason="there is no Node.js on this machine")
+pytestmark = pytest.mark.xdist_group("warehouse")
 
 
 @pytest.fixture(scope="module")
 def node() -> str:
     """Node.js, with the packages of the warehouse beside it."""
-    if not (FOLDER / "node_modules" / ".package-lock.json").is_file():
-        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, timeout=240)
-        if done.returncode and any(word in done.stderr for word in OFFLINE):
-            pytest.skip(f"npm cannot reach its registry: {done.stderr.strip().splitlines()[-1]}")
-        assert done.returncode == 0, done.stderr
-    return shutil.which("node") or "node"
+    return node_with_packages()
 
 
 @asynccontextmanager
