@@ -66,10 +66,13 @@ class Limited(Guess):
 
 
 class Slow(Guess):
-    """Takes its time for odd answers."""
+    """Answers at once where the answer is even, and else when it is let."""
+
+    let: asyncio.Event
 
     async def step(self, action):
-        await asyncio.sleep(0.3 * (self.answer % 2))
+        if self.answer % 2:
+            await self.let.wait()
         return None, 1.0, True, False, {}
 
 
