@@ -57,6 +57,7 @@ def test_worlds_over_grpc_are_played_in_and_their_rewards_are_the_rollouts(tmp_p
     address = f"grpc://127.0.0.1:{port}"
     with process(str(RLFORGE), "serve", "environment", "pick_and_place:PickAndPlace", "--at", address):
         overrides = [f"environments.robot.address={address}", f"stages.imitate.data.0.path={traces}"]
+        overrides.append("stages.grpo.orchestrator.on_long_reply=step")  # a model of two steps never ends a reply
         folder = dry_run("02_robot_over_grpc", tmp_path, *overrides)
     rollouts = [one for step in (1, 2) for one in folder.rollouts("grpo", step)]
     assert all(one.scored and len(one.turns) == 4 for one in rollouts)
