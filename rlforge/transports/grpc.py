@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any
 
 import grpc.aio
 from google.protobuf.message import DecodeError
 
+from rlforge.deadlines import Limit
 from rlforge.errors import DataError, DeadlineExceeded, EndpointBroken, EndpointUnavailable
 from rlforge.transports.config import EndpointConfig
 from rlforge.transports.grpc_channel import Channels
@@ -130,9 +130,11 @@ class GrpcWorld:
         if self._environment is None:
             raise EndpointUnavailable(f"step {self._step} of the world of {self._who}: the world is gone")
         channels = self._environment.channels
-        async with asking(channels, f"step {action.step} of the world of {self._who}", self._timeout_s):
-            with suppress(asyncio.InvalidStateError):  # the stream has ended: reading says why
+        async with asking(channels, lambda: f"step {action.step} of the world of {self._who}", self._timeout_s):
+            try:
                 await self._call.write(action.SerializeToString())
+            except asyncio.InvalidStateError:
+                pass  # the stream has ended: reading says why
             while (answer := await self._call.read()) is not END:
                 observation = pb.Observation.FromString(answer)
                 if observation.step == action.step:
@@ -182,40 +184,34 @@ async def _unary(
         return answer.FromString(said)
 
 
-class asking:  # noqa: N801 (it reads as the function it stands for)
+class asking(Limit):  # noqa: N801 (it reads as the function it stands for)
     """Turn what an RPC raises in the body into our errors; wait no longer than `timeout_s` seconds.
 
     A class, because a generator would cost twice as much in every step of every world.
     """
 
-    __slots__ = ("_channels", "_doing", "_scope", "_timeout_s")
+    __slots__ = ("_channels", "_doing")
 
-    def __init__(self, channels: Channels, doing: str, timeout_s: float) -> None:
+    def __init__(self, channels: Channels, doing: str | Callable[[], str], timeout_s: float) -> None:
+        super().__init__(timeout_s)
         self._channels = channels
         self._doing = doing
-        self._timeout_s = timeout_s
 
     async def __aenter__(self) -> None:
-        self._scope = asyncio.timeout(self._timeout_s)
-        await self._scope.__aenter__()
+        self.begin()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            await self._scope.__aexit__(kind, error, trace)
-        except TimeoutError as late:
-            raise self._told(late) from late
+        late = self.over(kind)
+        if late or isinstance(error, TimeoutError):
+            raise DeadlineExceeded(f"{self._what}: no answer within {self.seconds:g} s") from error
         if isinstance(error, grpc.aio.AioRpcError):
             raise from_status(error, self._what, self._channels.secrets) from None
-        if isinstance(error, DecodeError | DataError | TimeoutError):
-            raise self._told(error) from error
+        if isinstance(error, DecodeError | DataError):
+            raise EndpointBroken(f"{self._what}: the answer makes no sense: {error}") from error
 
     @property
     def _what(self) -> str:
-        return f"{self._doing} at {self._channels.config.address}"
-
-    def _told(self, error: Exception) -> Exception:
-        if isinstance(error, TimeoutError):
-            return DeadlineExceeded(f"{self._what}: no answer within {self._timeout_s:g} s")
-        return EndpointBroken(f"{self._what}: the answer makes no sense: {error}")
+        doing = self._doing if isinstance(self._doing, str) else self._doing()
+        return f"{doing} at {self._channels.config.address}"

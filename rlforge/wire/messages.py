@@ -40,7 +40,7 @@ def decode_message(message: pb.Message) -> Message:
     return Message(
         role=cast(Role, message.role),
         content=tuple([_decode_part(part) for part in message.content]),
-        tool_calls=tuple([ToolCall(id=c.id, name=c.name, arguments=c.arguments) for c in message.tool_calls]),
+        tool_calls=tuple([_decode_call(call) for call in message.tool_calls]) if message.tool_calls else (),
         tool_call_id=message.tool_call_id if message.HasField("tool_call_id") else None,
     )
 
@@ -64,6 +64,10 @@ def put_tool(tool: ToolSpec, into: pb.ToolSpec) -> None:
 def decode_tool(tool: pb.ToolSpec) -> ToolSpec:
     """The tool that was sent."""
     return ToolSpec(name=tool.name, description=tool.description, parameters=get_struct(tool.parameters))
+
+
+def _decode_call(call: pb.ToolCall) -> ToolCall:
+    return ToolCall(id=call.id, name=call.name, arguments=call.arguments)
 
 
 def _put_part(part: ContentPart, into: pb.ContentPart) -> None:

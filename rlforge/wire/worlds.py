@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from rlforge.errors import DataError
 from rlforge.types import EnvironmentSpec, Message, Observation, WorldStart
@@ -99,10 +100,9 @@ def encode_observation(step: int, observation: Observation) -> pb.Observation:
 def decode_observation(observation: pb.Observation) -> Observation:
     """The observation that was sent. Raises DataError for a reward or component that is not finite."""
     reward = observation.reward if observation.HasField("reward") else None
-    components = dict(observation.components)
-    for name, number in (("reward", reward or 0.0), *components.items()):
-        if not math.isfinite(number):
-            raise DataError(f"the '{name}' of step {observation.step} is {number}; it must be finite or absent")
+    components = dict(observation.components) if observation.components else {}
+    if reward is not None or components:
+        _refuse_endless(observation.step, {"reward": reward or 0.0, **components})
     return Observation(
         messages=tuple([decode_message(message) for message in observation.messages]),
         reward=reward,
@@ -110,5 +110,11 @@ def decode_observation(observation: pb.Observation) -> Observation:
         terminated=observation.terminated,
         truncated=observation.truncated,
         info=get_struct(observation.info) if observation.HasField("info") else {},
-        tools=tuple([decode_tool(tool) for tool in observation.tools]),
+        tools=tuple([decode_tool(tool) for tool in observation.tools]) if observation.tools else (),
     )
+
+
+def _refuse_endless(step: int, numbers: Mapping[str, float]) -> None:
+    for name, number in numbers.items():
+        if not math.isfinite(number):
+            raise DataError(f"the '{name}' of step {step} is {number}; it must be finite or absent")
