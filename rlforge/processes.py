@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -35,6 +36,16 @@ def die_with_owner(owner_pid: int | None = None, *, unlink_segments: bool = Fals
     if owner == os.getpid():
         return
     threading.Thread(target=_watch, args=(owner, unlink_segments), name=f"owner-{owner}-watch", daemon=True).start()
+
+
+def settle_heap() -> None:
+    """What is loaded by now stays: looking through it for garbage costs half a second each time.
+
+    What comes after it are values without cycles, thousands in a burst, which need no collector.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 50)
 
 
 def keep_progress_bars_local() -> None:

@@ -21,6 +21,7 @@ from rlforge.bench.idle import bytes_per_world
 from rlforge.bench.nothing import serving_nothing
 from rlforge.bench.runner import BenchResult
 from rlforge.bench.worlds import Player, bare_world, played
+from rlforge.processes import settle_heap
 from rlforge.types import Completion, GenerateRequest
 
 WORLDS = 1024
@@ -61,13 +62,12 @@ def _beyond(seconds: list[float], share: float) -> float:
 
 async def _measure(address: str, folder: str) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Turns a second of every round but the first, and seconds of every turn of slow worlds, by side."""
-    player = Player(address, folder)
+    player, usual = Player(address, folder), gc.get_threshold()
     async with grpc.aio.insecure_channel(address) as channel:
         await channel.channel_ready()
         loop = await player.loop()
         try:
-            gc.collect()
-            gc.freeze()
+            settle_heap()  # as every rollout worker does
             samples: dict[str, list[float]] = {"bare": [], "ours": []}
             sides: dict[str, Callable[[], Awaitable[int]]] = {
                 "bare": lambda: bare_round(channel),
@@ -78,6 +78,7 @@ async def _measure(address: str, folder: str) -> tuple[dict[str, list[float]], d
                     samples[side].append(await _rate(play))
         finally:
             gc.unfreeze()
+            gc.set_threshold(*usual)
             await loop.close()
         slow = {"bare": await bare_slow(channel), "ours": await our_slow(player)}
     return {side: found[1:] for side, found in samples.items()}, slow

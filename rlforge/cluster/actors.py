@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from rlforge.cluster.coalesce import as_they_finish, in_batches, packed, unpacke
 from rlforge.cluster.specs import RouterSpec, WorkerSpec
 from rlforge.generators.pool import GeneratorPool
 from rlforge.interfaces import Generator, RewardRouter
-from rlforge.processes import die_with_owner, keep_progress_bars_local
+from rlforge.processes import die_with_owner, keep_progress_bars_local, settle_heap
 from rlforge.types import GenerateRequest, GroupRequest
 
 
@@ -30,7 +29,7 @@ class PartActor:
     async def start(self) -> None:
         """Start the part."""
         await self._part.start()
-        _settle_heap()
+        settle_heap()
 
     async def beat(self) -> None:
         """The heartbeat. Raises ActorDied when the part lost a process of its own."""
@@ -81,7 +80,7 @@ class WorkerActor:
     async def start(self) -> None:
         """Start the worker."""
         await self._worker.start()
-        _settle_heap()
+        settle_heap()
 
     async def close(self) -> None:
         """Close the worker."""
@@ -95,13 +94,3 @@ class WorkerActor:
         requests: list[GroupRequest] = unpacked(packed_requests)
         async for groups in in_batches(self._worker.collect(requests)):
             yield packed(groups)
-
-
-def _settle_heap() -> None:
-    """What is loaded by now stays: looking through it for garbage costs half a second each time.
-
-    What comes after it are values without cycles, thousands in a burst, which need no collector.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 50)

@@ -57,7 +57,8 @@ class ScriptedGenerator:
         with self._counters.request():
             async with deadline(self._config.generate_deadline_s, "a scripted completion"):
                 await self._fence.enter()
-                await asyncio.sleep(self._config.latency_s)
+                if self._config.latency_s:
+                    await asyncio.sleep(self._config.latency_s)
         completion = self._reply(request)
         self._counters.finished(len(request.prompt_ids), completion)
         return completion

@@ -35,6 +35,7 @@ from rlforge.types import (
     WorldStart,
 )
 
+_NOTHING = Observation()
 _CLOSE_S = 10.0
 _GRACE_S = 5.0
 """Seconds beyond a step's own time-out, so that whoever sits nearer to the world can say what happened."""
@@ -159,14 +160,15 @@ class EnvironmentLoop:
         completion = await self._completion(play, prompt_ids, room)
         text = transcript.reply(completion)
         read, complaint = self._read(text, len(play.turns), opened)
-        turn = Turn(prompt_ids=prompt_ids, completion=completion, message=_message(read))
-        play.turns.append(turn)
-        if completion.finish_reason == FinishReason.LENGTH and (ended := self._cut(completion, play.sampling, room)):
-            return ended
-        if complaint and self._config.on_parse_error == "end":
-            return StopReason.PARSE_ERROR
-        observation = _told(complaint) if complaint else await self._step(play, opened, turn)
-        play.turns[-1] = _answered(turn, observation)
+        said, observation = _message(read), _NOTHING
+        try:
+            if completion.finish_reason == FinishReason.LENGTH and (cut := self._cut(completion, play.sampling, room)):
+                return cut
+            if complaint and self._config.on_parse_error == "end":
+                return StopReason.PARSE_ERROR
+            observation = _told(complaint) if complaint else await self._step(play, opened, said)
+        finally:  # what was said counts, whatever became of it
+            play.turns.append(_lived(prompt_ids, completion, said, observation))
         if observation.over:
             return _end(observation)
         try:
@@ -188,7 +190,7 @@ class EnvironmentLoop:
             sampling = replace(sampling, max_new_tokens=room)
         seed = derive_seed(play.seed, key.task_id, key.epoch, key.member, key.attempt, len(play.turns))
         with play.timed("generate_s"):
-            async with deadline(self._config.deadline_s, f"a completion for rollout '{key.rollout_id}'"):
+            async with deadline(self._config.deadline_s, lambda: f"a completion for rollout '{key.rollout_id}'"):
                 return await self._generate(GenerateRequest(prompt_ids=prompt_ids, sampling=sampling, seed=seed))
 
     def _read(self, text: str, turn: int, opened: Opened) -> tuple[ReadReply, str]:
@@ -207,11 +209,13 @@ class EnvironmentLoop:
             return StopReason.CONTEXT_OVERFLOW
         return StopReason.MAX_TOKENS if length >= room or self._config.on_long_reply == "end" else None
 
-    async def _step(self, play: _Play, opened: Opened, turn: Turn) -> Observation:
-        what = f"the world of rollout '{play.key.rollout_id}' to take step {len(play.turns)}"
+    async def _step(self, play: _Play, opened: Opened, said: Message) -> Observation:
+        def what() -> str:
+            return f"the world of rollout '{play.key.rollout_id}' to take step {len(play.turns) + 1}"
+
         with play.timed("world_s"):
             async with deadline(opened.step_timeout_s + _GRACE_S, what):
-                return await opened.world.step(turn.message)
+                return await opened.world.step(said)
 
 
 @dataclass(slots=True)
@@ -267,9 +271,11 @@ def _told(complaint: str) -> Observation:
     return Observation(messages=(Message.of("tool", complaint),))
 
 
-def _answered(turn: Turn, observation: Observation) -> Turn:
-    return replace(
-        turn,
+def _lived(prompt_ids: tuple[int, ...], completion: Completion, said: Message, observation: Observation) -> Turn:
+    return Turn(
+        prompt_ids=prompt_ids,
+        completion=completion,
+        message=said,
         observation=observation.messages,
         reward=observation.reward,
         components=observation.components,

@@ -19,6 +19,7 @@ import jinja2.parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rlforge.errors import ConfigError, DataError
+from rlforge.tokens.template_parts import parts_of
 from rlforge.types import JsonPart, Message, TextPart, ToolCall, ToolSpec
 
 CHATML = (
@@ -51,6 +52,8 @@ class ChatTemplate:
         except jinja2.TemplateError as error:
             raise ConfigError(f"the chat template of {owner} does not compile: {error}") from error
         self._template.globals = dict(self._template.globals)  # copied at every rendering; the chain is slow to copy
+        self._parts = parts_of(self._template.environment, source, self._special_tokens)
+        self._opening: str | None = None
 
     def render(self, messages: Sequence[Message], *, generation_prompt: bool, tools: Sequence[ToolSpec] = ()) -> str:
         """The conversation as text, ending where the assistant is to speak when `generation_prompt`.
@@ -60,14 +63,35 @@ class ChatTemplate:
         Raises DataError when the template refuses the messages, as some do for a system message or for two user
         messages in a row.
         """
+        return self._rendered(
+            self._template,
+            messages,
+            add_generation_prompt=generation_prompt,
+            tools=[_plain_tool(tool) for tool in tools] or None,
+        )
+
+    @property
+    def writes_each_alone(self) -> bool:
+        """Whether a conversation's text is what `each` gives for its messages, one by one, and `opening` behind."""
+        return self._parts is not None
+
+    def each(self, messages: Sequence[Message]) -> str:
+        """What a template that `writes_each_alone` writes for messages wherever they stand. Raises as `render`."""
+        assert self._parts is not None
+        return self._rendered(self._parts.each, messages, add_generation_prompt=True)
+
+    @property
+    def opening(self) -> str:
+        """What it writes behind all messages, where the assistant is to speak."""
+        assert self._parts is not None
+        if self._opening is None:
+            self._opening = self._rendered(self._parts.behind, (), add_generation_prompt=True)
+        return self._opening
+
+    def _rendered(self, program: jinja2.Template, messages: Sequence[Message], **given: Any) -> str:
         spoken = [_plain(message) for message in messages]
         try:
-            return self._template.render(
-                messages=spoken,
-                add_generation_prompt=generation_prompt,
-                tools=[_plain_tool(tool) for tool in tools] or None,
-                **self._special_tokens,
-            )
+            return program.render(messages=spoken, **given, **self._special_tokens)
         except jinja2.TemplateError as error:
             roles = ", ".join(message.role for message in messages) or "none"
             raise DataError(

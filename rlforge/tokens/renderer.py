@@ -61,6 +61,20 @@ class ChatRenderer:
             raise ConfigError(_no_template(self._folder.path))
         return self._template.render(messages, generation_prompt=True, tools=tools)
 
+    @property
+    def writes_each_alone(self) -> bool:
+        """Whether the template writes every message without a look at the others (see `template_parts.py`)."""
+        return self._template is not None and self._template.writes_each_alone
+
+    def behind(self, reply: str, answers: Sequence[Message]) -> str | None:
+        """What a template that `writes_each_alone` puts behind a reply; None where it changes the reply itself."""
+        if self._template is None:
+            raise ConfigError(_no_template(self._folder.path))
+        opening = self._template.opening
+        text = self._template.each((Message.of("assistant", reply), *answers)) + opening
+        said = opening + reply
+        return text[len(said) :] if text.startswith(said) else None
+
     def is_special(self, token_id: int) -> bool:
         """Whether a token is one of the marks between messages rather than text."""
         return token_id in self._special

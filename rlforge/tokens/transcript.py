@@ -93,19 +93,25 @@ class Transcript:
         if self._history == "append":
             self._go_on(self._around()[-1])
             return
-        lived = self._text + last.text
-        self._text = self._rendered(lambda number: self._replies[number].text)
-        if self._text.startswith(lived):
-            self._go_on(self._text[len(lived) :])
-        else:
+        alone = self._renderer.writes_each_alone
+        asked = self._renderer.behind(last.text, messages) if alone else self._behind(last.text)
+        if asked is None:
             self._rewrite()
+        else:
+            self._go_on(asked)
+
+    def _behind(self, reply: str) -> str | None:
+        """What the template writes behind the last reply; None where it changes the reply or what was before it."""
+        lived = self._text + reply
+        self._text = self._rendered(lambda number: self._replies[number].text)
+        return self._text[len(lived) :] if self._text.startswith(lived) else None
 
     def _go_on(self, asked: str) -> None:
         """The prompt, the reply as it was sampled, and what the template writes behind it."""
         last = self._replies[-1]
         self._told.append(_Told(before=last.asked, ids=last.ids, ended=last.ended))
         self._asked = asked
-        self.prompt_ids = self.prompt_ids + last.ids + self._behind(last.ended, asked)
+        self.prompt_ids = self.prompt_ids + last.ids + self._given(last.ended, asked)
 
     def _rewrite(self) -> None:
         """Let each reply stand as the template has it now; go on as before when that is how it was lived."""
@@ -119,7 +125,7 @@ class Transcript:
         self._told, self._asked = told, around[-1]
         ids = self._renderer.encode_given(told[0].before)
         for reply, behind in zip(told, [*(reply.before for reply in told[1:]), around[-1]], strict=True):
-            ids += reply.ids + self._behind(reply.ended, behind)
+            ids += reply.ids + self._given(reply.ended, behind)
         self.prompt_ids = ids
 
     def _as_told(self, reply: _Reply, before: str, shown: str) -> _Told:
@@ -154,7 +160,7 @@ class Transcript:
         near = [start for start in starts if _dense(says(start)) == wanted]
         return ids[min(exact) :] if exact else ids[max(near) :] if near else None
 
-    def _behind(self, ended: bool, asked: str) -> tuple[int, ...]:
+    def _given(self, ended: bool, asked: str) -> tuple[int, ...]:
         """Tokens of what the template writes behind a reply, without the end of turn that the policy sampled."""
         ids = self._renderer.encode_given(asked)
         return ids[1:] if ended and ids and self._renderer.is_special(ids[0]) else ids
