@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -16,6 +14,7 @@ from rlforge.data.selection import select
 from rlforge.deadlines import deadline
 from rlforge.errors import ConfigError, DataError
 from rlforge.registry import suggest
+from rlforge.transports.blocking import blocking
 from rlforge.transports.config import EndpointConfig
 from rlforge.transports.connect import connect_environment
 from rlforge.types import Task
@@ -45,8 +44,7 @@ class EnvironmentSource:
         self._config = config
         self.name = config.name or config.environment
         endpoint = _named(config.environment, environments)
-        with ThreadPoolExecutor(1) as aside:  # whoever builds a source may have an event loop of their own
-            listed = aside.submit(asyncio.run, self._listed(endpoint)).result()
+        listed = blocking(self._listed(endpoint))
         rows = [replace(task, id=f"{self.name}/{task.id}", source=self.name) for task in listed]
         selection = select(((f"{self.name}[{n}]", task, task) for n, task in enumerate(rows)), config, self.name)
         self._tasks = selection.places

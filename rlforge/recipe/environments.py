@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 from rlforge.deadlines import deadline
@@ -13,6 +12,7 @@ from rlforge.loops.stage import StageConfig
 from rlforge.orchestrators.environments import EnvironmentConfig, environment_of
 from rlforge.recipe.findings import Case, Finding
 from rlforge.registry import ORCHESTRATORS, suggest
+from rlforge.transports.blocking import blocking
 from rlforge.transports.connect import connect_environment
 
 
@@ -97,8 +97,7 @@ def endpoints_answer(case: Case) -> Iterator[Finding]:
     environments = case.recipe.environments
     if not environments:
         return
-    with ThreadPoolExecutor(1) as aside:
-        yield from filter(None, aside.submit(asyncio.run, _described(environments)).result())
+    yield from filter(None, blocking(_described(environments)))
 
 
 async def _described(environments: dict[str, EnvironmentConfig]) -> list[Finding | None]:
