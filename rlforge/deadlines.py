@@ -45,19 +45,15 @@ class Limit:
         self._task = task
         self._cancelling = task.cancelling()
         self.late = False
-        self._timer = None
         self.ends = loop.time() + self.seconds
-        if self.seconds < _LONG_S:
-            self._timer = loop.call_at(self.ends, self.expire)
-        else:
-            _long_waits(loop).add(self)
+        self._timer = loop.call_at(self.ends, self.expire) if self.seconds < _LONG_S else _long_waits(loop).wait(self)
 
     def over(self, kind: type[BaseException] | None) -> bool:
         """End it; whether an exception of this kind is our own cancelling, and nobody else's beside it."""
-        if self._timer is not None:
-            self._timer.cancel()
+        if isinstance(self._timer, _LongWaits):
+            self._timer.end(self)
         else:
-            _long_waits(self._task.get_loop()).discard(self)
+            self._timer.cancel()
         return self.late and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError
 
     def expire(self) -> None:
@@ -93,13 +89,14 @@ class _LongWaits:
         self._waits: set[Limit] = set()
         self._looking = False
 
-    def add(self, wait: Limit) -> None:
+    def wait(self, wait: Limit) -> _LongWaits:
         self._waits.add(wait)
         if not self._looking:
             self._looking = True
             asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+        return self
 
-    def discard(self, wait: Limit) -> None:
+    def end(self, wait: Limit) -> None:
         self._waits.discard(wait)
 
     def _look(self) -> None:
