@@ -19,6 +19,8 @@ from tests.warehouse import FOLDER, node_with_packages
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RLFORGE = Path(sys.executable).parent / "rlforge"
 TOKEN = "a-token-that-nobody-may-read"
+LIGHT = ("generators.policy={type: transformers, threads: 1}", "cluster.type=in_process")
+"""For examples about an endpoint, in which vLLM and Ray have no part; 01, 02, 04 and 07 are run on both."""
 
 
 def test_reward_endpoints_over_grpc_and_http_are_asked_and_their_token_stays_out_of_the_run(tmp_path: Path) -> None:
@@ -28,7 +30,7 @@ def test_reward_endpoints_over_grpc_and_http_are_asked_and_their_token_stays_out
         for address in addresses:
             served.enter_context(process(str(EXAMPLES / "03_reward_endpoint" / "endpoint.py"), address))
         overrides = [f"rewards.scorers.{place}.address={address}" for place, address in enumerate(addresses)]
-        folder = dry_run("03_reward_endpoint", tmp_path, *overrides)
+        folder = dry_run("03_reward_endpoint", tmp_path, *overrides, *LIGHT)
     rollouts = [one for step in (1, 2) for one in folder.rollouts("grpo", step)]
     assert {score.scorer for one in rollouts for score in one.reward.scores} == {"over_grpc", "over_http"}
     assert all(one.scored for one in rollouts)
@@ -44,7 +46,7 @@ def test_judge_is_asked_over_its_address_and_its_verdicts_are_kept(tmp_path: Pat
             f"rewards.scorers.0.address=http://127.0.0.1:{port}/v1",
             f"rewards.scorers.0.cache={tmp_path / 'verdicts'}",
         ]
-        folder = dry_run("05_judge", tmp_path, *overrides)
+        folder = dry_run("05_judge", tmp_path, *overrides, *LIGHT)
     rollouts = [one for step in (1, 2) for one in folder.rollouts("grpo", step)]
     assert all(one.scored and "digits are right" in one.reward.scores[0].reason for one in rollouts)
     assert list((tmp_path / "verdicts").glob("??/*.json"))
@@ -77,7 +79,7 @@ def test_a_warehouse_in_another_language_is_played_in_and_pays_for_it(tmp_path: 
         assert b"listening" in warehouse.stdout.readline()
         subprocess.run(write, check=True, timeout=120, env=secrets)
         overrides = [f"environments.warehouse.address={address}", f"stages.imitate.data.0.path={traces}"]
-        folder = dry_run("06_warehouse_js", tmp_path, *overrides)
+        folder = dry_run("06_warehouse_js", tmp_path, *overrides, *LIGHT)
     finally:
         warehouse.kill()
         warehouse.communicate()

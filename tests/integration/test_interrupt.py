@@ -17,25 +17,34 @@ from tests.integration.family import Family, end, until
 pytestmark = pytest.mark.timeout(900)
 
 
-def test_ctrl_c_finishes_the_step_and_the_run_goes_on_later(trial: Trial, truth: RunFolder) -> None:
-    driver = trial.start("interrupted", SIX_STEPS)
-    family = Family(driver)
-    try:
-        until(trial, "interrupted", family, 3, "collect", "learn")
-        os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: the whole group hears it
-        assert driver.wait(60) == 130, trial.log("interrupted")
-        assert family.left_after(15) == []
-    finally:
-        end(family)
-    run = trial.run("interrupted")
-    stopped_at = run.checkpoints.list("grpo")[-1].step
-    assert 3 <= stopped_at < 6
-    assert run.status == "interrupted"
-    run = trial.finish("interrupted")
+def test_ctrl_c_finishes_the_step_and_leaves_a_checkpoint_and_nothing_else(trial: Trial) -> None:
+    stopped = interrupted(trial, "interrupted")
+    assert 3 <= stopped.checkpoints.list("grpo")[-1].step < 6
+    assert stopped.status == "interrupted"
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on_to_the_same_bits(trial: Trial, truth: RunFolder) -> None:
+    interrupted(trial, "continued")
+    run = trial.finish("continued")
     assert run.status == "finished"
     assert deterministic(run) == deterministic(truth)
     assert fingerprint(run.resolve("grpo/final").path) == fingerprint(truth.resolve("grpo/final").path)
     ledger(run).check(0, 6 * GROUPS)
+
+
+def interrupted(trial: Trial, name: str) -> RunFolder:
+    """A run of six steps that hears Ctrl-C in its third."""
+    driver = trial.start(name, SIX_STEPS)
+    family = Family(driver)
+    try:
+        until(trial, name, family, 3, "collect", "learn")
+        os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: the whole group hears it
+        assert driver.wait(60) == 130, trial.log(name)
+        assert family.left_after(15) == []
+    finally:
+        end(family)
+    return trial.run(name)
 
 
 @pytest.mark.slow
