@@ -76,11 +76,11 @@ async def _measure(address: str, folder: str) -> tuple[dict[str, list[float]], d
             for _ in range(REPEATS + 1):
                 for side, play in sides.items():
                     samples[side].append(await _rate(play))
+            slow = {"bare": await bare_slow(channel), "ours": await our_slow(player)}
         finally:
             gc.unfreeze()
             gc.set_threshold(*usual)
             await loop.close()
-        slow = {"bare": await bare_slow(channel), "ours": await our_slow(player)}
     return {side: found[1:] for side, found in samples.items()}, slow
 
 
