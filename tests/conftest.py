@@ -13,6 +13,7 @@ settings.register_profile("rlforge", deadline=None, derandomize=True, max_exampl
 settings.load_profile("rlforge")
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For two processes: a file stays together, and so do the tests of the long undisturbed run, which begin first."""
     items.sort(key=lambda item: "truth" not in item.fixturenames)
