@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 EXTRA ?= cpu
 BIN := .venv/bin
-AT_ONCE := -n 2 --dist loadgroup --no-loadscope-reorder
+AT_ONCE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo test test-all check fix protos bench examples clean
 

@@ -13,14 +13,9 @@ settings.register_profile("rlforge", deadline=None, derandomize=True, max_exampl
 settings.load_profile("rlforge")
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For two processes: a file stays together, and so do the tests of the long undisturbed run, which begin first."""
-    items.sort(key=lambda item: "truth" not in item.fixturenames)
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            group = "truth" if "truth" in item.fixturenames else item.path.name
-            item.add_marker(pytest.mark.xdist_group(group))
+    """What takes longest begins first: the files that compare with the long run that nobody disturbed."""
+    items.sort(key=lambda item: "truth" not in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,6 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import pytest
-
 from rlforge.runlog.folder import RunFolder
 from tests.warehouse import FOLDER, node_with_packages
 
@@ -67,7 +65,6 @@ def test_worlds_over_grpc_are_played_in_and_their_rewards_are_the_rollouts(tmp_p
     assert all(text.startswith(("up ", "down ")) for text in seen)
 
 
-@pytest.mark.xdist_group("warehouse")
 def test_a_warehouse_in_another_language_is_played_in_and_pays_for_it(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     traces, address = tmp_path / "traces.jsonl", f"grpc://127.0.0.1:{port}"

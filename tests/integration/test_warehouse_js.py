@@ -24,8 +24,6 @@ TASK = Task(id="warehouse/test/4", messages=(), info={"orders": 2})
 SOLVE = """require('readline').createInterface({ input: process.stdin }).on('line',
   (line) => console.log(require('./solver').solve(JSON.parse(line)) ?? ''))"""
 
-pytestmark = pytest.mark.xdist_group("warehouse")
-
 
 @pytest.fixture(scope="module")
 def node() -> str:
