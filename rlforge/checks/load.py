@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from rlforge.checks.properties import Failed
+from rlforge.errors import DeadlineExceeded, EndpointError
 from rlforge.values import value
 
 _BUSY_S = 0.002
 """Seconds from which on the endpoint's own work outweighs that of the transport."""
+_FEW = 0.25
+"""Share of the time in which one plays, or asks, alone."""
 
 
 @value()
@@ -46,6 +50,19 @@ class Load:
         """For JSON."""
         rates = {f"{what}_per_s": self.per_s(what) for what in self.counts}
         return {"at_once": self.at_once, "seconds": self.seconds, **rates, "p50_s": self.p50_s, "p99_s": self.p99_s}
+
+
+async def alone_and_together(
+    measured: Callable[[int, float], Awaitable[Load]], loads: list[Load], *, at_once: int, seconds: float
+) -> str:
+    """Measure one alone, then `at_once` together, into `loads`; tells both. Raises Failed at any fault."""
+    loads[:] = []
+    try:
+        loads.append(await measured(1, seconds * _FEW))
+        loads.append(await measured(at_once, seconds * (1 - _FEW)))
+    except (EndpointError, DeadlineExceeded) as end:
+        raise Failed(f"under load: {end}") from end
+    return "; ".join(load.told() for load in loads)
 
 
 def quantile(values: Sequence[float], share: float) -> float:

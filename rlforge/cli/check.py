@@ -43,9 +43,7 @@ def environment(
     target: Target,
     split: Annotated[str | None, typer.Option(help="Split whose tasks are played; the first if left out.")] = None,
     worlds: Annotated[int, typer.Option(help="Worlds played side by side.")] = 8,
-    actions: Annotated[
-        str | None, typer.Option(help="Replies to step with: a file, one a line, or the text itself.")
-    ] = None,
+    actions: Actions = None,
     only: Only = None,
     seconds: Seconds = 4.0,
     patience: Patience = 10.0,
@@ -79,9 +77,7 @@ def environment(
 @app.command("reward")
 def reward(
     target: Target,
-    on: Annotated[
-        str | None, typer.Option("--on", help="Rollouts to judge: JSONL, as for `rlforge reward check`.")
-    ] = None,
+    on: On = None,
     batch: Annotated[int, typer.Option(help="Items in one request.")] = 16,
     requests: Annotated[int, typer.Option(help="Requests at once under load.")] = 8,
     only: Only = None,

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 from rlforge.checks.environment.case import TURNS, EnvironmentCase
-from rlforge.checks.load import Load
-from rlforge.checks.properties import Failed, Property
-from rlforge.errors import DeadlineExceeded, EndpointError
+from rlforge.checks.load import Load, alone_and_together
+from rlforge.checks.properties import Property
 from rlforge.interfaces import Environment
 from rlforge.transports.connect import connect_environment
 from rlforge.wire.messages import decode_message
 from rlforge.wire.worlds import decode_start
-
-_FEW = 0.25
-"""Share of the time in which one world plays alone."""
 
 
 class _Player:
@@ -49,13 +46,7 @@ class _Player:
 
 async def bears_the_load(case: EnvironmentCase) -> str:
     """Worlds opened, played and closed one after another, many at once, without a fault."""
-    case.loads[:] = []
-    try:
-        case.loads.append(await _measured(case, 1, case.seconds * _FEW))
-        case.loads.append(await _measured(case, case.together, case.seconds * (1 - _FEW)))
-    except (EndpointError, DeadlineExceeded) as end:
-        raise Failed(f"under load: {end}") from end
-    return "; ".join(load.told() for load in case.loads)
+    return await alone_and_together(partial(_measured, case), case.loads, at_once=case.together, seconds=case.seconds)
 
 
 async def _measured(case: EnvironmentCase, worlds: int, seconds: float) -> Load:

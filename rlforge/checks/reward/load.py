@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from functools import partial
 
-from rlforge.checks.load import Load
-from rlforge.checks.properties import Failed, Property
+from rlforge.checks.load import Load, alone_and_together
+from rlforge.checks.properties import Property
 from rlforge.checks.reward.case import RewardCase
-from rlforge.errors import DeadlineExceeded, EndpointBusy, EndpointError
+from rlforge.errors import EndpointBusy
 from rlforge.interfaces import RewardEndpoint
 from rlforge.transports.connect import connect_reward
-
-_FEW = 0.25
-"""Share of the time in which one request at a time is made."""
 
 
 class _Asker:
@@ -45,13 +43,7 @@ class _Asker:
 
 async def bears_the_load(case: RewardCase) -> str:
     """Requests one after another, many at once, without a fault; busy is none."""
-    case.loads[:] = []
-    try:
-        case.loads.append(await _measured(case, 1, case.seconds * _FEW))
-        case.loads.append(await _measured(case, case.together, case.seconds * (1 - _FEW)))
-    except (EndpointError, DeadlineExceeded) as end:
-        raise Failed(f"under load: {end}") from end
-    return "; ".join(load.told() for load in case.loads)
+    return await alone_and_together(partial(_measured, case), case.loads, at_once=case.together, seconds=case.seconds)
 
 
 async def _measured(case: RewardCase, requests: int, seconds: float) -> Load:
