@@ -17,11 +17,11 @@ from rlforge.checks.place import Place
 from rlforge.deadlines import deadline
 from rlforge.errors import DeadlineExceeded
 from rlforge.transports.certificates import read_pem
+from rlforge.transports.grpc_status import END
 from rlforge.wire.pb import environment_pb2, reward_pb2, types_pb2
 
 _ENVIRONMENT = "/rlforge.v1.Environment"
 _REWARD = "/rlforge.v1.Reward"
-_END: Any = getattr(grpc.aio, "EOF")  # noqa: B009  # its type stub leaves it out
 _FAREWELL_S = 0.5
 """Seconds the other side has to end a stream that we ended."""
 
@@ -188,7 +188,7 @@ class GrpcStream(Generic[Answer]):
         try:
             while True:
                 arrived = await self._call.read()
-                if arrived is _END:
+                if arrived is END:
                     self._arrived.put_nowait(Fault("OK", "the server ended the stream"))
                     return
                 self._arrived.put_nowait(cast(Answer, arrived))

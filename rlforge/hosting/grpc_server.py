@@ -19,13 +19,12 @@ from rlforge.hosting.faults import NotAllowed, fault_of
 from rlforge.hosting.judging import Judging
 from rlforge.hosting.worlds import Worlds
 from rlforge.transports.certificates import read_pem
-from rlforge.transports.grpc_status import RETRY_AFTER, SHOWN_CHARACTERS
+from rlforge.transports.grpc_status import END, RETRY_AFTER, SHOWN_CHARACTERS
 from rlforge.wire.pb import environment_pb2, reward_pb2, types_pb2
 from rlforge.wire.rollouts import encode_task
 from rlforge.wire.scores import encode_scorer_spec
 from rlforge.wire.worlds import encode_spec
 
-END: Any = grpc.aio.EOF  # pyright: ignore[reportAttributeAccessIssue]  # missing from the types, not from grpc
 ENVIRONMENT = "rlforge.v1.Environment"
 REWARD = "rlforge.v1.Reward"
 HEALTH = "grpc.health.v1.Health"

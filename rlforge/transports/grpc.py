@@ -14,7 +14,7 @@ from rlforge.deadlines import Limit
 from rlforge.errors import DataError, DeadlineExceeded, EndpointBroken, EndpointUnavailable
 from rlforge.transports.config import EndpointConfig
 from rlforge.transports.grpc_channel import Channels
-from rlforge.transports.grpc_status import from_status
+from rlforge.transports.grpc_status import END, from_status
 from rlforge.transports.remote import RemoteEnvironment
 from rlforge.types import EnvironmentSpec, Message, Observation, Rollout, Score, ScorerSpec, Task, WorldStart
 from rlforge.wire.pb import environment_pb2 as pb
@@ -23,7 +23,6 @@ from rlforge.wire.rollouts import decode_task
 from rlforge.wire.scores import decode_scorer_spec, decode_scores, encode_score_request
 from rlforge.wire.worlds import decode_observation, decode_spec, encode_reply, encode_start
 
-END: Any = grpc.aio.EOF  # pyright: ignore[reportAttributeAccessIssue]  # missing from the types, not from grpc
 ENVIRONMENT = "/rlforge.v1.Environment"
 REWARD = "/rlforge.v1.Reward"
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import grpc.aio
 from grpc import StatusCode
 
 from rlforge.errors import (
@@ -18,6 +19,8 @@ from rlforge.errors import (
 )
 from rlforge.transports.secrets import Secret, redacted
 
+END: Any = grpc.aio.EOF  # pyright: ignore[reportAttributeAccessIssue]  # missing from the types, not from grpc
+"""What reading a stream gives once it has ended."""
 RETRY_AFTER = "retry-after-ms"
 """Trailing metadata of a refusal for want of room: milliseconds to wait."""
 SHOWN_CHARACTERS = 2000
