@@ -9,15 +9,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
-import rlforge
 from rlforge import errors
 from rlforge.deadlines import deadline
 from rlforge.environments.frames import frame, heard
 from rlforge.errors import DeadlineExceeded, EndpointBroken, RlforgeError
+from rlforge.guardian import ending, start_guarded
 
 _START_S = 60.0
 """Importing the user's code may load large libraries."""
@@ -48,7 +46,10 @@ class ProcessLine:
         line, their_line = socket.socketpair()
         talk, their_talk = socket.socketpair()
         with their_line, their_talk:
-            self = cls(label, _spawn(their_line, their_talk), line)
+            fd = their_talk.fileno()
+            module = "rlforge.environments.world_process"
+            process = start_guarded(module, [str(fd)], their_line, [fd], {"PYTHONUNBUFFERED": "1"})
+            self = cls(label, process, line)
         try:
             async with deadline(_START_S, f"a process of environment '{label}' to start"):
                 await self._begin(talk, luggage)
@@ -154,28 +155,7 @@ class ProcessLine:
         except (DeadlineExceeded, OSError):
             pass
         _, found, report = said.rpartition(b"\nended ")
-        return _how(**json.loads(report)) if found else "its guardian said nothing"
-
-
-def _spawn(line: socket.socket, talk: socket.socket) -> subprocess.Popen[bytes]:
-    """Guardian and world process. They find rlforge where we did, and nothing else in the current folder first."""
-    python = [sys.executable, "-P", "-m"]
-    command = [*python, "rlforge.environments.world_process", str(talk.fileno())]
-    home = str(Path(rlforge.__file__).parent.parent)
-    path = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.Popen(
-        [*python, "rlforge.rewards.guardian", str(line.fileno()), str(talk.fileno()), *command],
-        stdin=subprocess.DEVNULL,
-        pass_fds=[line.fileno(), talk.fileno()],
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
-    )
-
-
-def _how(status: int, words: str) -> str:
-    how = f"signal {-status} ({signal.Signals(-status).name})" if status < 0 else f"exit status {status}"
-    hint = "; the machine may be out of memory" if status == -signal.SIGKILL else ""
-    return f"{how}{hint}" + (f"; its last words: {words.strip()}" if words.strip() else "")
+        return ending(**json.loads(report)) if found else "its guardian said nothing"
 
 
 def _error(kind: str, message: str) -> RlforgeError:

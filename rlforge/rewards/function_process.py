@@ -8,16 +8,14 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
-import rlforge
 from rlforge.deadlines import deadline
 from rlforge.errors import ConfigError, DeadlineExceeded, ExtensionError, boundary
+from rlforge.guardian import ending, start_guarded
 from rlforge.rewards.customer import Instructions
 from rlforge.rewards.frames import encode
 from rlforge.rewards.outcomes import Outcome, unscored
@@ -64,7 +62,10 @@ class FunctionProcess:
         with theirs, tempfile.TemporaryFile() as shared:
             shared.truncate(CHUNK)
             self._progress = Progress(shared.fileno())
-            self._process = _spawn(theirs, shared.fileno(), self._instructions)
+            fds = [str(theirs.fileno()), str(shared.fileno())]
+            arguments = [*fds, json.dumps(asdict(self._instructions))]
+            module = "rlforge.rewards.python_process"
+            self._process = start_guarded(module, arguments, theirs, [shared.fileno()])
         _, self._line = await asyncio.get_running_loop().create_unix_connection(_Line, sock=ours)
         try:
             async with deadline(_START_S, f"reward function '{self._instructions.function}' to be imported"):
@@ -193,7 +194,7 @@ class _Line(asyncio.Protocol):
             case "broken":
                 self._answer(known["reason"])
             case "ended":
-                self._end(_last_words(known["status"], known["words"]))
+                self._end(f"the function's process ended with {ending(known['status'], known['words'])}")
             case _:
                 return
 
@@ -211,26 +212,3 @@ class _Line(asyncio.Protocol):
     def _answer(self, broken: str) -> None:
         if not self.ready.done():
             self.ready.set_result(broken)
-
-
-def _spawn(line: socket.socket, shared: int, instructions: Instructions) -> subprocess.Popen[bytes]:
-    """Guardian and function process. They find rlforge where we did, and nothing else in the current folder first."""
-    fds = [str(line.fileno()), str(shared)]
-    python = [sys.executable, "-P", "-m"]
-    command = [*python, "rlforge.rewards.python_process", *fds, json.dumps(asdict(instructions))]
-    home = str(Path(rlforge.__file__).parent.parent)
-    path = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.Popen(
-        [*python, "rlforge.rewards.guardian", *fds, *command],
-        stdin=subprocess.DEVNULL,
-        pass_fds=[line.fileno(), shared],
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": path},
-    )
-
-
-def _last_words(status: int, words: str) -> str:
-    how = f"signal {-status} ({signal.Signals(-status).name})" if status < 0 else f"exit status {status}"
-    hint = "; the machine may be out of memory" if status == -signal.SIGKILL else ""
-    said = f"; its last words: {words.strip()}" if words.strip() else ""
-    return f"the function's process ended with {how}{hint}{said}"

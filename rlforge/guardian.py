@@ -1,9 +1,9 @@
 """A process that runs a command for its owner and sees to it that nothing of it outlives either of them.
 
-Started as `python -m rlforge.rewards.guardian FD FDS COMMAND …`: FD is a socket whose other end the owner holds; the
-command inherits it, and the comma-separated FDS. The guardian reads nothing from it. When the owner hangs up or dies,
-or the command ends, it kills every descendant, detached ones included. When the command ended by itself it says so:
-`ended {"status": -11, "words": "what it printed last"}`, status as in `subprocess`.
+`start_guarded()` starts it as `python -m rlforge.guardian FD FDS COMMAND …`: FD is a socket whose other end the owner
+holds; the command inherits it, and the comma-separated FDS. The guardian reads nothing from it. When the owner hangs up
+or dies, or the command ends, it kills every descendant, detached ones included. When the command ended by itself it
+says so: `ended {"status": -11, "words": "what it printed last"}`, status as in `subprocess`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,45 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import psutil
 
 _PR_SET_CHILD_SUBREAPER = 36
 _WORDS_BYTES = 2000
 _CLEAN_UP_S = 3.0
+
+
+def start_guarded(
+    module: str,
+    arguments: Sequence[str],
+    line: socket.socket,
+    fds: Sequence[int],
+    variables: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start `python -m MODULE ARGUMENTS …` under a guardian; `line` and `fds` are inherited, `variables` set for both.
+
+    They find rlforge where we did, and nothing else in the current folder first.
+    """
+    python = [sys.executable, "-P", "-m"]
+    home = str(Path(__file__).parent.parent)
+    path = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.Popen(
+        [*python, __name__, str(line.fileno()), ",".join(map(str, fds)), *python, module, *arguments],
+        stdin=subprocess.DEVNULL,
+        pass_fds=[line.fileno(), *fds],
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": path, **(variables or {})},
+    )
+
+
+def ending(status: int, words: str) -> str:
+    """What a guardian's `ended` says, for people."""
+    how = f"signal {-status} ({signal.Signals(-status).name})" if status < 0 else f"exit status {status}"
+    hint = "; the machine may be out of memory" if status == -signal.SIGKILL else ""
+    said = f"; its last words: {words.strip()}" if words.strip() else ""
+    return f"{how}{hint}{said}"
 
 
 def main() -> None:
