@@ -85,7 +85,7 @@ SCORERS = Registry(
         "grpc": "rlforge.rewards.remote:RemoteScorer",
         "http": "rlforge.rewards.remote:RemoteScorer",
         "judge": "rlforge.rewards.judge:JudgeScorer",
-        "python": "rlforge.rewards.python:PythonScorer",
+        "python": "rlforge.rewards.python.scorer:PythonScorer",
         "reasoning_gym": "rlforge.rewards.reasoning_gym:ReasoningGymScorer",
         "regex": "rlforge.rewards.regex:RegexScorer",
         "unit_tests": "rlforge.rewards.unit_tests:UnitTestsScorer",

@@ -10,7 +10,7 @@ from rlforge.errors import RlforgeError
 from rlforge.loops.sft import SFTConfig
 from rlforge.recipe.findings import Case, Finding, UsedSource
 from rlforge.registry import ALGORITHMS, suggest
-from rlforge.rewards.loading import load_function
+from rlforge.rewards.python.loading import load_function
 
 Rule: TypeAlias = Callable[[Case], Iterator[Finding]]
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rlforge.rewards.python import PythonScorer
+from rlforge.rewards.python.scorer import PythonScorer
 from rlforge.rewards.replies import rollouts_from_jsonl
 from rlforge.rewards.router import Router
 from rlforge.types import Rollout, Score

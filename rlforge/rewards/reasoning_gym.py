@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from rlforge.errors import SetupError
 from rlforge.rewards.config import ScorerConfig
-from rlforge.rewards.python import PythonScorer
+from rlforge.rewards.python.scorer import PythonScorer
 from rlforge.rewards.regex import compile_pattern
 from rlforge.types import Rollout, Score
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from rlforge.errors import ConfigError
-from rlforge.rewards.python import PythonScorer, check_function
+from rlforge.rewards.python.scorer import PythonScorer, check_function
 from rlforge.rewards.router import Router
 from tests.rollouts import rollout
 
@@ -281,7 +281,7 @@ async def test_function_dies_with_its_owner_even_by_kill_9(write, tmp_path):
     owner.write_text(
         textwrap.dedent(f"""
         import asyncio
-        from rlforge.rewards.python import PythonScorer
+        from rlforge.rewards.python.scorer import PythonScorer
         from tests.rollouts import rollout
         async def main():
             scorer = PythonScorer(PythonScorer.Config.parse({{"type": "python", "function": {function!r}}}))

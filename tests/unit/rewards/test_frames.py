@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from rlforge.rewards.frames import HEADER, decode, encode
+from rlforge.rewards.python.frames import HEADER, decode, encode
 from rlforge.types import (
     ImagePart,
     JsonPart,

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from rlforge.errors import RlforgeError, boundary
-from rlforge.rewards.loading import check_call, is_async, load_function, source_of
 from rlforge.rewards.outcomes import Outcome, as_outcome, as_outcomes, raised, unscored
-from rlforge.rewards.printing import Printed, current
-from rlforge.rewards.progress import Progress
+from rlforge.rewards.python.loading import check_call, is_async, load_function, source_of
+from rlforge.rewards.python.printing import Printed, current
+from rlforge.rewards.python.progress import Progress
 from rlforge.types import Rollout
 
 Send: TypeAlias = Callable[[bytes], object]

@@ -12,10 +12,10 @@ from pydantic import Field, field_validator
 
 from rlforge.errors import ConfigError, ExtensionError, boundary
 from rlforge.rewards.config import ScorerConfig
-from rlforge.rewards.customer import Instructions
-from rlforge.rewards.function_process import Chunk, FunctionProcess
 from rlforge.rewards.outcomes import Outcome, unscored
-from rlforge.rewards.progress import CHUNK
+from rlforge.rewards.python.customer import Instructions
+from rlforge.rewards.python.function_process import Chunk, FunctionProcess
+from rlforge.rewards.python.progress import CHUNK
 from rlforge.types import Rollout, Score
 
 

@@ -16,10 +16,10 @@ from typing import Any, cast
 from rlforge.deadlines import deadline
 from rlforge.errors import ConfigError, DeadlineExceeded, ExtensionError, boundary
 from rlforge.guardian import ending, start_guarded
-from rlforge.rewards.customer import Instructions
-from rlforge.rewards.frames import encode
 from rlforge.rewards.outcomes import Outcome, unscored
-from rlforge.rewards.progress import CHUNK, Progress
+from rlforge.rewards.python.customer import Instructions
+from rlforge.rewards.python.frames import encode
+from rlforge.rewards.python.progress import CHUNK, Progress
 from rlforge.types import Rollout
 
 _START_S = 60.0
@@ -64,7 +64,7 @@ class FunctionProcess:
             self._progress = Progress(shared.fileno())
             fds = [str(theirs.fileno()), str(shared.fileno())]
             arguments = [*fds, json.dumps(asdict(self._instructions))]
-            module = "rlforge.rewards.python_process"
+            module = "rlforge.rewards.python.customer_process"
             self._process = start_guarded(module, arguments, theirs, [shared.fileno()])
         _, self._line = await asyncio.get_running_loop().create_unix_connection(_Line, sock=ours)
         try:
@@ -140,7 +140,7 @@ class FunctionProcess:
 
 
 class _Line(asyncio.Protocol):
-    """Reads the events of `python_process.py` and keeps the chunk under way up to date."""
+    """Reads the events of `customer_process.py` and keeps the chunk under way up to date."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -20,17 +20,17 @@ from types import TracebackType
 from typing import Any, cast
 
 from rlforge.errors import ConfigError, ExtensionError, boundary
-from rlforge.rewards.customer import Customer, Instructions, Send, event
-from rlforge.rewards.frames import HEADER, decode
 from rlforge.rewards.outcomes import unscored
-from rlforge.rewards.printing import Prints
-from rlforge.rewards.progress import Progress
+from rlforge.rewards.python.customer import Customer, Instructions, Send, event
+from rlforge.rewards.python.frames import HEADER, decode
+from rlforge.rewards.python.printing import Prints
+from rlforge.rewards.python.progress import Progress
 
 _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """`python -m rlforge.rewards.python_process FD FD INSTRUCTIONS`: socket, shared memory, what to run."""
+    """`python -m rlforge.rewards.python.customer_process FD FD INSTRUCTIONS`: socket, shared memory, what to run."""
     owner = socket.socket(fileno=int(sys.argv[1]))
     instructions = Instructions(**json.loads(sys.argv[3]))
     _limit(instructions.memory_bytes)

@@ -1,0 +1,1 @@
+"""The scorer `python`: a customer's function, in a guarded process of its own."""
