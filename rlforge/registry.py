@@ -82,9 +82,9 @@ SCORERS = Registry(
     "scorer",
     {
         "environment": "rlforge.rewards.environment:EnvironmentScorer",
-        "grpc": "rlforge.rewards.remote:RemoteScorer",
-        "http": "rlforge.rewards.remote:RemoteScorer",
-        "judge": "rlforge.rewards.judge:JudgeScorer",
+        "grpc": "rlforge.rewards.remote.scorer:RemoteScorer",
+        "http": "rlforge.rewards.remote.scorer:RemoteScorer",
+        "judge": "rlforge.rewards.judge.scorer:JudgeScorer",
         "python": "rlforge.rewards.python.scorer:PythonScorer",
         "reasoning_gym": "rlforge.rewards.reasoning_gym:ReasoningGymScorer",
         "regex": "rlforge.rewards.regex:RegexScorer",

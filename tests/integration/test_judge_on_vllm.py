@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rlforge.rewards.judge import JudgeScorer
+from rlforge.rewards.judge.scorer import JudgeScorer
 from rlforge.types import Metrics, Score
 from tests.integration.test_vllm_serve import wait_until_healthy
 from tests.rollouts import rollout

@@ -18,7 +18,7 @@ from rlforge.generators.counters import Counters
 from rlforge.loops.evaluate import EvaluationConfig, Evaluator
 from rlforge.loops.measure import rollout_metrics
 from rlforge.loops.rl import policy_batch
-from rlforge.rewards.judge import JudgeScorer
+from rlforge.rewards.judge.scorer import JudgeScorer
 from rlforge.types import (
     Batch,
     Group,

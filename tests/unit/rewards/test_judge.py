@@ -8,11 +8,12 @@ import time
 import pytest
 
 from rlforge.errors import ConfigError
-from rlforge.rewards import asking, circuit, patience
+from rlforge.rewards import asking
 from rlforge.rewards.asking import Asked
-from rlforge.rewards.judge import JudgeScorer
-from rlforge.rewards.judge_ledger import Meter
-from rlforge.rewards.judge_verdict import question, verdict
+from rlforge.rewards.judge.ledger import Meter
+from rlforge.rewards.judge.scorer import JudgeScorer
+from rlforge.rewards.judge.verdict import question, verdict
+from rlforge.rewards.remote import circuit, patience
 from rlforge.types import Completion, FinishReason, Message
 from tests.rollouts import rollout
 from tests.unit.rewards.judge_server import judging

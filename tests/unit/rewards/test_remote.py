@@ -16,9 +16,10 @@ from rlforge.errors import (
     EndpointRefused,
     EndpointUnavailable,
 )
-from rlforge.rewards import asking, circuit, patience
+from rlforge.rewards import asking
 from rlforge.rewards.asking import Asked
-from rlforge.rewards.remote import RemoteScorer, item_id
+from rlforge.rewards.remote import circuit, patience
+from rlforge.rewards.remote.scorer import RemoteScorer, item_id
 from rlforge.types import Score, ScorerSpec
 from tests.rollouts import rollout
 from tests.unit.rewards.endpoints import ToldEndpoint

@@ -9,7 +9,8 @@ import tracemalloc
 import pytest
 
 from rlforge.hosting.serve import serving
-from rlforge.rewards import asking, circuit, patience
+from rlforge.rewards import asking
+from rlforge.rewards.remote import circuit, patience
 from rlforge.rewards.router import Router
 from tests.faults import proxy as faults
 from tests.rollouts import rollout

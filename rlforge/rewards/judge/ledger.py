@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rlforge.rewards.judge_verdict import Verdict
+from rlforge.rewards.judge.verdict import Verdict
 from rlforge.runlog.atomic import atomic_file
 
 _SCHEMA = 1

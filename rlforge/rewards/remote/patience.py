@@ -12,8 +12,8 @@ from typing import TypeVar
 from pydantic import Field
 
 from rlforge.errors import DeadlineExceeded, EndpointBusy, EndpointError, EndpointRefused, EndpointUnavailable
-from rlforge.rewards.circuit import Circuit
 from rlforge.rewards.config import ScorerConfig
+from rlforge.rewards.remote.circuit import Circuit
 from rlforge.types import Metrics, Score
 
 _BACKOFF_S = 0.1

@@ -15,7 +15,7 @@ from rlforge.errors import (
     GenerationError,
 )
 from rlforge.interfaces import Generator, Renderer
-from rlforge.rewards.judge_verdict import Question
+from rlforge.rewards.judge.verdict import Question
 from rlforge.seeds import derive_seed
 from rlforge.transports.config import TlsConfig
 from rlforge.transports.secrets import read_secret, redacted

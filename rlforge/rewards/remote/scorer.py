@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from rlforge.deadlines import deadline
 from rlforge.errors import ConfigError, DataError, DeadlineExceeded, EndpointError, EndpointUnavailable
 from rlforge.interfaces import RewardEndpoint
-from rlforge.rewards.patience import Patience, PatientConfig, unscored
+from rlforge.rewards.remote.patience import Patience, PatientConfig, unscored
 from rlforge.transports.config import EndpointConfig
 from rlforge.types import Metrics, Rollout, Score
 

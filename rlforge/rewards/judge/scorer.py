@@ -14,10 +14,10 @@ from pydantic import Field, field_validator, model_validator
 from rlforge.deadlines import deadline
 from rlforge.errors import ConfigError, DeadlineExceeded, EndpointError
 from rlforge.interfaces import Generator, Renderer
-from rlforge.rewards.judge_ledger import Meter, VerdictCache, content_key
-from rlforge.rewards.judge_models import Asking, GeneratorModel, JudgeModel, OpenAIModel, Said
-from rlforge.rewards.judge_verdict import Question, Verdict, question, schema, verdict
-from rlforge.rewards.patience import Patience, PatientConfig, unscored
+from rlforge.rewards.judge.ledger import Meter, VerdictCache, content_key
+from rlforge.rewards.judge.models import Asking, GeneratorModel, JudgeModel, OpenAIModel, Said
+from rlforge.rewards.judge.verdict import Question, Verdict, question, schema, verdict
+from rlforge.rewards.remote.patience import Patience, PatientConfig, unscored
 from rlforge.transports.config import EndpointConfig, TlsConfig
 from rlforge.types import Metrics, Rollout, Score
 

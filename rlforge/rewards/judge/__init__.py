@@ -1,0 +1,1 @@
+"""The scorer `judge`: a language model that reads a rubric."""
