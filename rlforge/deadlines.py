@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from types import TracebackType
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from rlforge.errors import DeadlineExceeded
 
@@ -38,15 +38,16 @@ class Limit:
 
     def begin(self) -> None:
         """The time runs."""
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
+        task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a deadline was set outside of a task")
-        self._task = task
+        self._task, loop = task, task.get_loop()  # asking which loop runs is a system call
         self._cancelling = task.cancelling()
         self.late = False
         self.ends = loop.time() + self.seconds
-        self._timer = loop.call_at(self.ends, self.expire) if self.seconds < _LONG_S else _long_waits(loop).wait(self)
+        self._timer = (
+            loop.call_at(self.ends, self.expire) if self.seconds < _LONG_S else _LOOPS.long_waits(loop).wait(self)
+        )
 
     def over(self, kind: type[BaseException] | None) -> bool:
         """End it; whether an exception of this kind is our own cancelling, and nobody else's beside it."""
@@ -85,9 +86,14 @@ class Deadline(Limit):
 class _LongWaits:
     """The long waits of one event loop, looked at again and again while there are any."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = ref(loop)
         self._waits: set[Limit] = set()
         self._looking = False
+
+    def of(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether they are this loop's."""
+        return self._loop() is loop
 
     def wait(self, wait: Limit) -> _LongWaits:
         self._waits.add(wait)
@@ -109,11 +115,21 @@ class _LongWaits:
             loop.call_later(_LOOK_S, self._look)
 
 
-_BY_LOOP: WeakKeyDictionary[asyncio.AbstractEventLoop, _LongWaits] = WeakKeyDictionary()
+class _Loops:
+    """The long waits of every loop; those of the loop that asked last are found at once."""
+
+    def __init__(self) -> None:
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _LongWaits] = WeakKeyDictionary()
+        self._latest: _LongWaits | None = None
+
+    def long_waits(self, loop: asyncio.AbstractEventLoop) -> _LongWaits:
+        latest = self._latest
+        if latest is None or not latest.of(loop):
+            latest = self._by_loop.get(loop)
+            if latest is None:
+                latest = self._by_loop[loop] = _LongWaits(loop)
+            self._latest = latest
+        return latest
 
 
-def _long_waits(loop: asyncio.AbstractEventLoop) -> _LongWaits:
-    found = _BY_LOOP.get(loop)
-    if found is None:
-        found = _BY_LOOP[loop] = _LongWaits()
-    return found
+_LOOPS = _Loops()

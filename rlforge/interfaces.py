@@ -103,7 +103,10 @@ class World(Protocol):
     """One live instance of an environment, belonging to one rollout."""
 
     async def step(self, reply: Message) -> Observation:
-        """What the world shows after the model's reply. Raises EndpointError or DeadlineExceeded; then it is gone."""
+        """What the world shows after the model's reply. Raises EndpointError; then the world is gone.
+
+        So it is after DeadlineExceeded, raised soon after the `step_timeout_s` it was started with.
+        """
         ...
 
     async def close(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from time import perf_counter
 
 from rlforge.types import Completion, Metrics
@@ -30,28 +28,31 @@ class Counters:
         self._running = 0
         self._busy_since = 0.0
 
-    @contextmanager
-    def request(self) -> Generator[None]:
+    def request(self) -> InFlight:
         """Wraps one request in flight."""
+        return InFlight(self)
+
+    def begun(self) -> None:
+        """One more request is in flight."""
         if self._running == 0:
             self._busy_since = perf_counter()
         self._running += 1
-        try:
-            yield
-        except BaseException:
+
+    def ended(self, *, aborted: bool) -> None:
+        """One request less is in flight."""
+        if aborted:
             self.add("aborted", 1)
-            raise
-        finally:
-            self._running -= 1
-            if self._running == 0:
-                self.add("busy_s", perf_counter() - self._busy_since)
+        self._running -= 1
+        if self._running == 0:
+            self.add("busy_s", perf_counter() - self._busy_since)
 
     def finished(self, prompt_tokens: int, completion: Completion, prefix_hits: int = 0) -> None:
         """Count a completion."""
-        self.add("requests", 1)
-        self.add("prompt_tokens", prompt_tokens)
-        self.add("tokens", len(completion.token_ids))
-        self.add("prefix_hits_tokens", prefix_hits)
+        totals = self._totals
+        totals["generator/requests"] += 1
+        totals["generator/prompt_tokens"] += prompt_tokens
+        totals["generator/tokens"] += len(completion.token_ids)
+        totals["generator/prefix_hits_tokens"] += prefix_hits
 
     def add(self, key: str, amount: float) -> None:
         """Add to `generator/<key>`."""
@@ -66,3 +67,18 @@ class Counters:
             "generator/busy_s": busy,
             "generator/wait_s": now - self._began - busy,
         }
+
+
+class InFlight:
+    """One request; a class, because a generator would cost several times as much at every request."""
+
+    __slots__ = ("_counters",)
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+
+    def __enter__(self) -> None:
+        self._counters.begun()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._counters.ended(aborted=kind is not None)

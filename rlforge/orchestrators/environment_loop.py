@@ -37,8 +37,6 @@ from rlforge.types import (
 
 _NOTHING = Observation()
 _CLOSE_S = 10.0
-_GRACE_S = 5.0
-"""Seconds beyond a step's own time-out, so that whoever sits nearer to the world can say what happened."""
 
 
 class EnvironmentLoop:
@@ -210,12 +208,8 @@ class EnvironmentLoop:
         return StopReason.MAX_TOKENS if length >= room or self._config.on_long_reply == "end" else None
 
     async def _step(self, play: _Play, opened: Opened, said: Message) -> Observation:
-        def what() -> str:
-            return f"the world of rollout '{play.key.rollout_id}' to take step {len(play.turns) + 1}"
-
         with play.timed("world_s"):
-            async with deadline(opened.step_timeout_s + _GRACE_S, what):
-                return await opened.world.step(said)
+            return await opened.world.step(said)
 
 
 @dataclass(slots=True)

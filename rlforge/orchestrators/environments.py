@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from pydantic import Field
@@ -20,6 +21,8 @@ from rlforge.types import Observation, Task, ToolSpec, WorldStart
 
 STEP_TIMEOUT_S = 60.0
 """Seconds a step may take where neither the recipe nor the environment says."""
+_REMEMBERED = 256
+"""Sources whose environment is looked up once."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 10.0
 
 
@@ -37,7 +40,6 @@ class Opened(NamedTuple):
     world: World
     first: Observation
     tools: tuple[ToolSpec, ...]
-    step_timeout_s: float
 
 
 def environment_of(source: str, environments: Mapping[str, EnvironmentConfig]) -> str:
@@ -63,6 +65,7 @@ class Environments:
     def __init__(self, configs: Mapping[str, EnvironmentConfig]) -> None:
         self._configs = configs
         self._connected: dict[str, Environment] = {}
+        self._name_of: Callable[[str], str] = lru_cache(_REMEMBERED)(partial(environment_of, environments=configs))
 
     async def start(self) -> None:
         """Make ready to connect; an endpoint that is down is waited for when a world is wanted."""
@@ -95,7 +98,7 @@ class Environments:
         await asyncio.gather(*(environment.close() for environment in connected.values()))
 
     def _environment(self, task: Task) -> Environment:
-        name = environment_of(task.source, self._configs)
+        name = self._name_of(task.source)
         if name not in self._connected:
             raise EndpointUnavailable(f"environment '{name}' is not connected: start() was not called, or close() was")
         return self._connected[name]
@@ -104,4 +107,4 @@ class Environments:
         spec = await environment.describe()
         seconds = step_timeout_s or spec.step_timeout_s or STEP_TIMEOUT_S
         world, first = await environment.open(replace(start, step_timeout_s=seconds))
-        return Opened(world, first, first.tools or spec.tools, seconds)
+        return Opened(world, first, first.tools or spec.tools)

@@ -16,14 +16,19 @@ from rlforge.recipe.rules import RULES
 def check_recipe(path: Path | str, overrides: Sequence[str] = ()) -> list[Finding]:
     """All findings, errors first. A recipe that does not validate has its schema errors alone."""
     try:
-        document = read_document(path, overrides)
-        return [*check_document(document), *endpoints_answer(Case(document.recipe()))]
+        case = Case(read_document(path, overrides).recipe())
+        absences = list(endpoints_answer(case))
+        return [*check_case(case), *absences]
     except ConfigError as error:
         return [Finding(severity="error", key="", message=line) for line in str(error).splitlines()]
 
 
 def check_document(document: Document) -> list[Finding]:
     """Findings of every rule. Raises ConfigError when the document does not validate."""
-    case = Case(document.recipe())
+    return check_case(Case(document.recipe()))
+
+
+def check_case(case: Case) -> list[Finding]:
+    """Findings of every rule, errors first."""
     found = [finding for rule in (*RULES, *ENVIRONMENT_RULES, memory_fits) for finding in rule(case)]
     return sorted(found, key=lambda finding: finding.severity != "error")

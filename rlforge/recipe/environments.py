@@ -93,19 +93,22 @@ def credit_by_turns_adds_up(case: Case) -> Iterator[Finding]:
 
 
 def endpoints_answer(case: Case) -> Iterator[Finding]:
-    """What the recipe plays in is there now; a warning, since it need not be up before the run."""
+    """What the recipe plays in is there now; a warning, since it need not be up before the run.
+
+    First of all rules, so that none of the others waits for an endpoint that is down.
+    """
     environments = case.recipe.environments
     if not environments:
         return
-    yield from filter(None, blocking(_described(environments)))
+    yield from filter(None, blocking(_described(environments, case.absent)))
 
 
-async def _described(environments: dict[str, EnvironmentConfig]) -> list[Finding | None]:
-    return await asyncio.gather(*(_absence(name, config) for name, config in environments.items()))
+async def _described(environments: dict[str, EnvironmentConfig], absent: dict[str, str]) -> list[Finding | None]:
+    return await asyncio.gather(*(_absence(name, config, absent) for name, config in environments.items()))
 
 
-async def _absence(name: str, config: EnvironmentConfig) -> Finding | None:
-    """Why an environment does not answer; None when it does."""
+async def _absence(name: str, config: EnvironmentConfig, absent: dict[str, str]) -> Finding | None:
+    """Why an environment does not answer, noted in `absent` too; None when it does."""
     key = f"environments.{name}"
     try:
         environment = connect_environment(config)
@@ -115,6 +118,7 @@ async def _absence(name: str, config: EnvironmentConfig) -> Finding | None:
         finally:
             await environment.close()
     except (EndpointError, DeadlineExceeded) as error:
+        absent[name] = str(error)
         return Finding(severity="warning", key=key, message=str(error), hint="it has to answer when the run starts")
     except RlforgeError as error:
         return Finding(severity="error", key=key, message=str(error))

@@ -60,6 +60,8 @@ class Case:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
+        self.absent: dict[str, str] = {}
+        """Environments known not to answer, and what came of asking them: none is waited for twice."""
 
     @property
     def rl_stages(self) -> list[RLConfig]:
@@ -108,10 +110,14 @@ class Case:
 
     def _used(self, key: str, stage: StageConfig, config: PartConfig, evaluation: bool) -> UsedSource:
         used = UsedSource(key=key, stage=stage, config=config, evaluation=evaluation)
+        asked = str(getattr(config, "environment", ""))
+        if asked in self.absent:
+            return replace(used, error=self.absent[asked], severity="warning")
         offered = {"environments": self.recipe.environments}
         try:
             return replace(used, source=build(SOURCES, config, offered=offered, base=Path.cwd()))
         except (EndpointError, DeadlineExceeded) as absent:  # it may be up when the run starts
+            self.absent[asked] = str(absent)
             return replace(used, error=str(absent), severity="warning")
         except RlforgeError as problem:
             return replace(used, error=str(problem))

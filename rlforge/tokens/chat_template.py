@@ -8,7 +8,7 @@ seconds and 400 MB in every rollout worker.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -48,11 +48,12 @@ class ChatTemplate:
         self._special_tokens = dict(special_tokens)
         self._owner = owner
         try:
-            self._template = _environment().from_string(source, globals=_GLOBALS)
+            self._template = _environment().from_string(source)
         except jinja2.TemplateError as error:
             raise ConfigError(f"the chat template of {owner} does not compile: {error}") from error
         self._template.globals = dict(self._template.globals)  # copied at every rendering; the chain is slow to copy
         self._parts = parts_of(self._template.environment, source, self._special_tokens)
+        self._each: Callable[[dict[str, Any]], str] | None = None
         self._opening: str | None = None
 
     def render(self, messages: Sequence[Message], *, generation_prompt: bool, tools: Sequence[ToolSpec] = ()) -> str:
@@ -78,7 +79,15 @@ class ChatTemplate:
     def each(self, messages: Sequence[Message]) -> str:
         """What a template that `writes_each_alone` writes for messages wherever they stand. Raises as `render`."""
         assert self._parts is not None
-        return self._rendered(self._parts.each, messages, add_generation_prompt=True)
+        if self._each is None:
+            known = {**self._special_tokens, "add_generation_prompt": True}
+            module: Any = self._parts.each.make_module(known)
+            self._each = module.each
+        assert self._each is not None
+        try:
+            return "".join([self._each(_plain(message)) for message in messages])
+        except jinja2.TemplateError as error:
+            raise self._refused(messages, error) from error
 
     @property
     def opening(self) -> str:
@@ -93,10 +102,11 @@ class ChatTemplate:
         try:
             return program.render(messages=spoken, **given, **self._special_tokens)
         except jinja2.TemplateError as error:
-            roles = ", ".join(message.role for message in messages) or "none"
-            raise DataError(
-                f"the chat template of {self._owner} refuses a conversation with the roles {roles}: {error}"
-            ) from error
+            raise self._refused(messages, error) from error
+
+    def _refused(self, messages: Sequence[Message], error: jinja2.TemplateError) -> DataError:
+        roles = ", ".join(message.role for message in messages) or "none"
+        return DataError(f"the chat template of {self._owner} refuses a conversation with the roles {roles}: {error}")
 
 
 class _Generation(jinja2.ext.Extension):
@@ -122,6 +132,8 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 def _environment() -> jinja2.Environment:
     environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
     environment.filters["tojson"] = _tojson
+    functions: dict[str, Any] = environment.globals
+    functions.update(raise_exception=_refuse, strftime_now=_strftime_now)
     return environment
 
 
@@ -136,9 +148,6 @@ def _refuse(reason: str) -> None:
 
 def _strftime_now(layout: str) -> str:
     return datetime.now().strftime(layout)
-
-
-_GLOBALS = {"raise_exception": _refuse, "strftime_now": _strftime_now}
 
 
 def _plain(message: Message) -> dict[str, Any]:

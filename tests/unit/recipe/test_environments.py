@@ -101,6 +101,8 @@ def test_an_endpoint_that_does_not_answer_is_a_warning_of_the_check_alone(path: 
     findings = check_recipe(path, ["environments.guess.connect_timeout_s=0.2"])
     assert {finding.severity for finding in findings} == {"warning"}
     assert "environments.guess" in {finding.key for finding in findings}
+    assert len(findings) > 1
+    assert len({finding.message for finding in findings}) == 1, "it is asked once, however many sources it has"
 
 
 def test_the_scorer_environment_without_a_world_is_refused(path: Path) -> None:
