@@ -66,6 +66,10 @@ class EndpointUnavailable(EndpointError):
     """The endpoint cannot be reached, dropped the connection or is draining: asking again may help."""
 
 
+class EndpointCancelled(EndpointUnavailable):
+    """The endpoint gave up in the middle what it was doing for us."""
+
+
 class EndpointBusy(EndpointError):
     """The endpoint has no room now: asking again later helps."""
 

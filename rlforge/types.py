@@ -285,6 +285,8 @@ class StopReason(StrEnum):
 
 TRUNCATED = frozenset({StopReason.MAX_TURNS, StopReason.MAX_TOKENS, StopReason.CONTEXT_OVERFLOW})
 """Endings by a limit rather than by the policy or its world: the rollout might have gone on."""
+FAULTS = frozenset({StopReason.ENVIRONMENT_ERROR, StopReason.TIMEOUT, StopReason.CANCELLED})
+"""Endings that say nothing about the policy: tried again, and never scored."""
 
 
 @value()

@@ -14,10 +14,7 @@ from dataclasses import replace
 from rlforge.deadlines import deadline
 from rlforge.errors import DeadlineExceeded
 from rlforge.interfaces import Orchestrator, RewardRouter, RolloutWorker
-from rlforge.types import Group, GroupRequest, Rollout, RolloutKey, StopReason
-
-FAULTS = frozenset({StopReason.ENVIRONMENT_ERROR, StopReason.TIMEOUT})
-"""Endings that say nothing about the policy: the member is tried again."""
+from rlforge.types import FAULTS, Group, GroupRequest, Rollout, RolloutKey, StopReason
 
 SCORING_S = 3600.0
 """Seconds beyond a group's own deadline that its scorers, with their time-outs and retries, may need at most."""

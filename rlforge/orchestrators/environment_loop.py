@@ -12,7 +12,15 @@ from pydantic import Field, field_validator
 
 from rlforge.config import PartConfig
 from rlforge.deadlines import deadline
-from rlforge.errors import ContextOverflow, DataError, DeadlineExceeded, EndpointBroken, EndpointBusy, EndpointError
+from rlforge.errors import (
+    ContextOverflow,
+    DataError,
+    DeadlineExceeded,
+    EndpointBroken,
+    EndpointBusy,
+    EndpointCancelled,
+    EndpointError,
+)
 from rlforge.orchestrators.environments import EnvironmentConfig, Environments, Opened
 from rlforge.registry import TOOL_FORMATS
 from rlforge.seeds import derive_seed
@@ -110,6 +118,8 @@ class EnvironmentLoop:
             stop_reason, error = StopReason.CONTEXT_OVERFLOW, str(fault)
         except (DeadlineExceeded, EndpointBusy) as fault:
             stop_reason, error = StopReason.TIMEOUT, str(fault)
+        except EndpointCancelled as fault:
+            stop_reason, error = StopReason.CANCELLED, str(fault)
         except EndpointError as fault:
             stop_reason, error = StopReason.ENVIRONMENT_ERROR, str(fault)
         return Rollout(

@@ -14,10 +14,7 @@ from rlforge.interfaces import Generator, Measured, Renderer, UsesGenerators
 from rlforge.registry import SCORERS
 from rlforge.rewards.asking import Asked
 from rlforge.rewards.config import ScorerConfig
-from rlforge.types import Metrics, Reward, Rollout, Score, StopReason
-
-FAULTS = frozenset({StopReason.TIMEOUT, StopReason.ENVIRONMENT_ERROR, StopReason.CANCELLED})
-"""Stop reasons that say nothing about the policy: such a rollout is unscored and no scorer is asked."""
+from rlforge.types import FAULTS, Metrics, Reward, Rollout, Score
 
 
 class Router:

@@ -13,6 +13,7 @@ from rlforge.errors import (
     DeadlineExceeded,
     EndpointBroken,
     EndpointBusy,
+    EndpointCancelled,
     EndpointRefused,
     EndpointUnavailable,
     RlforgeError,
@@ -31,7 +32,7 @@ _TOO_LONG = re.compile("message.*(larger|exceeds)", re.IGNORECASE)
 """What gRPC libraries say of a message beyond their limit, with the same status as for want of room."""
 _MEANING: dict[StatusCode, type[RlforgeError]] = {
     StatusCode.UNAVAILABLE: EndpointUnavailable,
-    StatusCode.CANCELLED: EndpointUnavailable,  # by the server: we never wait for what we cancelled
+    StatusCode.CANCELLED: EndpointCancelled,  # by the server: we never wait for what we cancelled
     StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     StatusCode.ABORTED: EndpointBroken,
     StatusCode.INTERNAL: EndpointBroken,

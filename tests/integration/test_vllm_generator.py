@@ -175,6 +175,15 @@ async def test_the_prefix_cache_serves_a_version_and_never_the_next(served: Any)
     assert await hits() > 0
 
 
+async def test_the_next_turn_of_a_short_conversation_finds_the_last_one_in_the_cache(served: Any) -> None:
+    generator, *_ = served
+    first = tuple(4 + (index * 5) % 40 for index in range(70))
+    await generator.generate(request(0, first, max_new_tokens=2))
+    before = (await generator.metrics())["generator/prefix_hits_tokens"]
+    await generator.generate(request(0, (*first, *PROMPT), max_new_tokens=2))
+    assert (await generator.metrics())["generator/prefix_hits_tokens"] - before == 64, "all but the block it ends in"
+
+
 async def test_a_seeded_burst_beyond_the_token_budget_changes_nothing(served: Any) -> None:
     generator, *_ = served
     prompts = [tuple(4 + (index * 3 + k) % 40 for index in range(200)) for k in range(24)]  # 4800 tokens, budget 512

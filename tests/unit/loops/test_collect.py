@@ -8,6 +8,7 @@ import pytest
 from rlforge.errors import ActorDied
 from rlforge.loops.collect import Collector, GroupPlayer
 from rlforge.types import (
+    FAULTS,
     Group,
     GroupRequest,
     Message,
@@ -67,8 +68,9 @@ async def test_collector_returns_groups_in_the_order_asked_over_many_workers() -
     assert all(group.rewards == (0.0, 1.0, 2.0) for group in groups)
 
 
-async def test_a_fault_is_tried_again_under_the_next_attempt_number() -> None:
-    plays = Plays(lambda key: StopReason.ENVIRONMENT_ERROR if key.attempt == 0 else StopReason.COMPLETED)
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+async def test_a_fault_is_tried_again_under_the_next_attempt_number(fault: StopReason) -> None:
+    plays = Plays(lambda key: fault if key.attempt == 0 else StopReason.COMPLETED)
     (group,) = [group async for group in GroupPlayer(plays, Judges()).collect([asked("a", size=2)])]
     assert [rollout.key.attempt for rollout in group.rollouts] == [1, 1]
     assert group.rewards == (0.0, 1.0)

@@ -209,6 +209,17 @@ async def test_a_world_that_breaks_ends_the_rollout_and_it_is_never_trained_on(r
     assert trajectories(replace(rollout, reward=reward)) == ()
 
 
+async def test_a_world_that_its_endpoint_gives_up_ends_the_rollout_as_cancelled_and_unscored(
+    renderer: ChatRenderer,
+) -> None:
+    rollout = await play(renderer, "Withdrawn", saying(renderer, "1"))
+    assert rollout.stop_reason == StopReason.CANCELLED
+    assert "somebody pulled the plug" in rollout.error
+    router = Router(Router.Config.parse({"scorers": [{"type": "environment"}]}))
+    (reward,) = await router.reward([rollout])
+    assert reward.value is None
+
+
 async def test_a_world_that_does_not_answer_ends_the_rollout_with_timeout(renderer: ChatRenderer) -> None:
     rollout = await play(renderer, "Stuck", saying(renderer, "1"), step_timeout_s=0.1)
     assert rollout.stop_reason == StopReason.TIMEOUT

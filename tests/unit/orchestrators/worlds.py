@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import ClassVar
 
+from rlforge.errors import EndpointCancelled
 from rlforge.types import Message, Task
 
 OPEN: set[int] = set()
@@ -94,6 +95,13 @@ class Breaks(Guess):
         if self.steps == 2:
             raise RuntimeError("a wheel came off")
         return "go on", 0.5, False, False, {}
+
+
+class Withdrawn(Guess):
+    """Given up by whoever has it."""
+
+    def step(self, action):
+        raise EndpointCancelled("somebody pulled the plug")
 
 
 class Unreadable(Guess):

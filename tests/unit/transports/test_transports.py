@@ -11,6 +11,7 @@ from rlforge.errors import (
     DeadlineExceeded,
     EndpointBroken,
     EndpointBusy,
+    EndpointCancelled,
     EndpointRefused,
     EndpointUnavailable,
 )
@@ -103,7 +104,7 @@ async def test_an_answer_that_makes_no_sense_is_a_broken_endpoint_and_no_reward(
     ("status", "details", "trailing", "expected"),
     [
         ("UNAVAILABLE", "starting", (), EndpointUnavailable),
-        ("CANCELLED", "going down", (), EndpointUnavailable),
+        ("CANCELLED", "going down", (), EndpointCancelled),
         ("RESOURCE_EXHAUSTED", "no world is free", (("retry-after-ms", "100"),), EndpointBusy),
         ("RESOURCE_EXHAUSTED", "Received message larger than max (9 vs. 4)", (), EndpointRefused),
         ("RESOURCE_EXHAUSTED", "gRPC message exceeds maximum size 4: 9", (), EndpointRefused),
