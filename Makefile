@@ -34,6 +34,7 @@ fix: setup
 protos:
 	@PYTHON="$(PYTHON)" sh protos/generate.sh
 
+# `resume` is left to `rlforge bench resume`: it kills and restarts a run ten times.
 bench: setup
 	@for name in generate learn step sync control environment score; do $(BIN)/rlforge bench $$name --json || exit 1; done
 

@@ -28,7 +28,8 @@ from rlforge.types import GroupRequest, Message, Metrics, Reward, Rollout, Sampl
 
 REPEATS = 9
 CONTEXT = 512
-ENGINE = VLLMGenerator.Config(context=CONTEXT, kv_cache_gb=0.5, threads=2)
+KV_CACHE_GB = 0.5
+ENGINE = VLLMGenerator.Config(context=CONTEXT, kv_cache_gb=KV_CACHE_GB, threads=2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,22 +124,27 @@ async def _rate(play: Callable[[str], Awaitable[int]], name: str) -> float:
 
 
 def raw_engine(model: str, *, threads: int = ENGINE.threads, context: int = CONTEXT) -> Any:
-    """`AsyncLLM` with the settings, the executor and the threads that our generator gives it."""
+    """`AsyncLLM` with the settings, the executor and the threads that our generator gives it on a CPU.
+
+    But for one: the raw engine keeps vLLM's chunked prefill, which ours has to do without for its seeded requests.
+    """
     quiet_vllm("error")
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    from rlforge.generators.vllm_engine import ONE_PROCESS, environment, spawn_variables
+    from rlforge.generators.vllm_engine import CPU_BLOCK_TOKENS, ONE_PROCESS, environment, spawn_variables
 
     arguments = AsyncEngineArgs(
         model=model,
         dtype="float32",
         max_model_len=context,
         max_num_seqs=ENGINE.max_sequences,
-        max_num_batched_tokens=ENGINE.prefill_tokens,
-        kv_cache_memory_bytes=2**29,
+        max_num_batched_tokens=max(ENGINE.prefill_tokens, context),
+        block_size=CPU_BLOCK_TOKENS,
+        kv_cache_memory_bytes=int(KV_CACHE_GB * 2**30),
         distributed_executor_backend=ONE_PROCESS,
         enforce_eager=True,
+        enable_prefix_caching=ENGINE.prefix_caching,
         logprobs_mode="processed_logprobs",
         disable_log_stats=True,
     )

@@ -104,6 +104,11 @@ class Kill:
         """Whether the driver died where it was meant to."""
         return self.doing in PHASES[self.phase]
 
+    @property
+    def survived(self) -> bool:
+        """Whether it hit, and the run went on as if it had not."""
+        return self.hit and self.identical
+
 
 class Trial:
     """A folder with the tiny recipe, and runs of it."""
@@ -218,7 +223,7 @@ def plan_of_ten() -> Iterator[tuple[str, int]]:
 
 
 def run() -> BenchResult:
-    """Ten kills on Ray and vLLM; `value` is the share after which the weights were bit-identical."""
+    """Ten kills on Ray and vLLM; `value` is the share that hit and after which the weights were bit-identical."""
     folder = Path(tempfile.mkdtemp(prefix="rlforge-resume-"))
     try:
         trial = Trial(folder)
@@ -232,11 +237,12 @@ def run() -> BenchResult:
 def _result(kills: list[Kill], truth: RunFolder, killed: RunFolder) -> BenchResult:
     ledger(killed).check(0, STEPS * GROUPS)  # raises when a task was trained twice or lost
     final = f"{STAGE}/final"
+    survived = [kill.survived for kill in kills]
     return BenchResult(
         name="resume",
-        value=sum(kill.identical for kill in kills) / len(kills),
+        value=sum(survived) / len(survived),
         unit="share identical",
-        samples=tuple(float(kill.identical) for kill in kills),
+        samples=tuple(map(float, survived)),
         extra={
             "kills": [{**asdict(kill), "hit": kill.hit} for kill in kills],
             "final_checkpoint_identical": fingerprint(killed.resolve(final).path)

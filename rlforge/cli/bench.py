@@ -19,7 +19,11 @@ def bench(
     from rlforge.bench.runner import as_record, as_text, run_bench
 
     if name == "list":
-        print("\n".join(sorted(BENCHES)))
+        names = sorted(BENCHES)
+        if as_json:
+            print_json({"benches": names})
+        else:
+            print("\n".join(names))
         return
     result = run_bench(name)
     if as_json:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rlforge.generators.vllm import VLLMGenerator
 
 _GIB = 2**30
-_CPU_BLOCK_TOKENS = 32
+CPU_BLOCK_TOKENS = 32
 """Tokens whose keys and values the prefix cache keeps or drops together; the CPU kernels want a multiple of 32."""
 # vLLM would put the computation on CPU into one more process, to set its threads there, and that one spins on shared
 # memory for a second after each step: a whole core that the learner wants. Ours inherits its threads instead.
@@ -175,7 +175,7 @@ class Engine:
             enable_chunked_prefill=False if on_cpu else None,
             max_num_batched_tokens=max(config.prefill_tokens, context),
             # vLLM's own choice on CPU, 128, would compute up to 127 tokens of a conversation anew in every turn.
-            block_size=_CPU_BLOCK_TOKENS if on_cpu else None,
+            block_size=CPU_BLOCK_TOKENS if on_cpu else None,
             kv_cache_memory_bytes=int(kv_cache_gb * _GIB) if kv_cache_gb else None,
             gpu_memory_utilization=config.gpu_memory_utilization,
             tensor_parallel_size=config.tensor_parallel,

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from rlforge.errors import RunError
@@ -44,7 +45,7 @@ def write_state(
     tensors: dict[str, Tensor] = {_RANDOM: torch.get_rng_state()}
     for parameter, moments in optimizer.state.items():
         tensors.update({f"{kind}/{names[parameter]}": moments[kind].contiguous() for kind in _MOMENTS if moments})
-    save_file(tensors, str(Path(directory) / TENSORS))
+    save_file(tensors, str(Path(directory) / TENSORS), metadata={"schema": str(SCHEMA)})
     text = json.dumps({"schema": SCHEMA, **asdict(state)}, indent=2, sort_keys=True)
     (Path(directory) / COUNTERS).write_text(text + "\n", encoding="utf-8")
 
@@ -58,7 +59,7 @@ def read_state(directory: str, optimizer: torch.optim.Optimizer, names: dict[Ten
     schema = counters.pop("schema", None)
     if schema != SCHEMA:
         raise RunError(f"'{path}' has schema {schema}; this version of rlforge reads {SCHEMA}")
-    tensors = load_file(str(Path(directory) / TENSORS))
+    tensors = _read_tensors(Path(directory) / TENSORS)
     torch.set_rng_state(tensors.pop(_RANDOM))
     optimizer.state.clear()
     for parameter, name in names.items():
@@ -70,3 +71,12 @@ def read_state(directory: str, optimizer: torch.optim.Optimizer, names: dict[Ten
     if tensors:
         raise RunError(f"'{directory}' holds optimizer state of another model: {', '.join(sorted(tensors)[:3])}, …")
     return TrainerState(**counters)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors by name. Raises RunError when another version of rlforge wrote them."""
+    with safe_open(str(path), framework="pt") as file:
+        schema = (file.metadata() or {}).get("schema", "1")  # the first version wrote none
+        if schema != str(SCHEMA):
+            raise RunError(f"'{path}' has schema {schema}; this version of rlforge reads {SCHEMA}")
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping

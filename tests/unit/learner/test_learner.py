@@ -1,20 +1,22 @@
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlforge.errors import ConfigError, LearnerError, RunError
 from rlforge.learner.config import LearnerConfig, ScheduleConfig
-from rlforge.learner.learner import TorchLearner
+from rlforge.learner.learner import Floats, TorchLearner
 from rlforge.learner.loss import StepLoss
 from rlforge.learner.packing import Tokens, pack
-from rlforge.types import Batch, KLPenalty, Objective
+from rlforge.types import Batch, KLPenalty, Objective, Trajectory
 from tests.unit.learner.batches import groups, trajectory
 
 MIXED = {
@@ -127,6 +129,23 @@ async def test_a_checkpoint_loads_unmodified_in_transformers(model: str, tmp_pat
     await learner.close()
 
 
+async def test_the_tensors_of_a_checkpoint_carry_a_schema_which_older_ones_lack_and_newer_ones_are_refused_by(
+    model: str, tmp_path: Path
+) -> None:
+    learner = await started(model)
+    await learner.step(mixed_batch())
+    await learner.save(str(tmp_path))
+    tensors, moments = tmp_path / "trainer_state.tensors", load_file(tmp_path / "trainer_state.tensors")
+    with safe_open(tensors, framework="pt") as file:
+        assert file.metadata() == {"schema": "1"}
+    save_file(moments, tensors)
+    await learner.restore(str(tmp_path))
+    save_file(moments, tensors, metadata={"schema": "2"})
+    with pytest.raises(RunError, match=r"trainer_state\.tensors' has schema 2; this version of rlforge reads 1"):
+        await learner.restore(str(tmp_path))
+    await learner.close()
+
+
 async def test_a_model_alone_is_no_checkpoint_to_resume(model: str, tmp_path: Path) -> None:
     learner = await started(model)
     await learner.save(str(tmp_path), model_only=True)
@@ -183,7 +202,7 @@ async def test_reference_logprobs_stay_those_of_the_starting_model(model: str) -
     await learner.close()
 
 
-async def test_a_kl_term_is_in_the_loss_and_needs_the_reference(model: str) -> None:
+async def test_a_kl_term_needs_the_reference_and_grows_as_the_policy_leaves_it(model: str) -> None:
     objective = Objective(loss="ppo_clip", kl=KLPenalty(kind="k2", coefficient=0.5))
     batch = Batch(trajectories=tuple(groups()), objectives={"policy": objective})
     learner = await started(model)
@@ -194,6 +213,46 @@ async def test_a_kl_term_is_in_the_loss_and_needs_the_reference(model: str) -> N
     assert first["policy/kl_reference"] == pytest.approx(0, abs=1e-8)
     assert (await learner.step(annotated))["policy/kl_reference"] > 0
     await learner.close()
+
+
+@pytest.mark.parametrize("coefficient", [0.5, 1.0])
+async def test_a_kl_term_adds_its_coefficient_times_the_estimate_to_the_loss_and_its_slope_to_the_gradient(
+    model: str, coefficient: float
+) -> None:
+    """On tokens of its own making a policy's credit A has the gradient of -A log π; that of k2 = d²/2 is d's."""
+    learner = await started(model)
+    own = await learner.logprobs(Batch(trajectories=tuple(groups()), objectives=MIXED))
+    draw = np.random.default_rng(1)
+    members: list[Trajectory] = []
+    distances: list[Floats] = []
+    for one, values in zip(groups(), own, strict=True):
+        logprobs = np.array(values, dtype=np.float32)
+        distance = np.where(one.sampled, draw.normal(0.5, 0.3, one.length), 0).astype(np.float32)
+        told = {"behaviour_logprobs": logprobs, "reference_logprobs": logprobs - distance}
+        members.append(replace(one, advantages=np.zeros_like(distance), **told))
+        distances.append(distance)
+    restrained = Objective(loss="ppo_clip", kl=KLPenalty(kind="k2", coefficient=coefficient))
+    loss, gradient = await _loss_and_gradient(learner, members, restrained)
+    tokens = np.concatenate([d[one.sampled] for d, one in zip(distances, members, strict=True)])
+    assert loss == pytest.approx(coefficient * float((tokens**2 / 2).mean()), rel=1e-4)
+    credited = [replace(one, advantages=-coefficient * d) for one, d in zip(members, distances, strict=True)]
+    _, expected = await _loss_and_gradient(learner, credited, Objective(loss="ppo_clip"))
+    assert any(bool(slope.abs().max() > 1e-3) for slope in expected.values())
+    for name, slope in gradient.items():
+        torch.testing.assert_close(slope, expected[name], atol=1e-6, rtol=1e-3)
+    _, unrestrained = await _loss_and_gradient(learner, members, Objective(loss="ppo_clip"))
+    assert all(not slope.any() for slope in unrestrained.values())
+    await learner.close()
+
+
+async def _loss_and_gradient(
+    learner: TorchLearner, trajectories: Sequence[Trajectory], objective: Objective
+) -> tuple[float, dict[str, torch.Tensor]]:
+    batch = Batch(trajectories=tuple(trajectories), objectives={"policy": objective})
+    learner._optimizer.zero_grad(set_to_none=True)
+    loss = await _loss(learner, batch)
+    named = learner._model("policy").named_parameters()
+    return loss, {name: p.grad.clone() for name, p in named if p.grad is not None}
 
 
 async def test_own_logprobs_as_behaviour_show_no_mismatch(model: str) -> None:
