@@ -7,8 +7,10 @@ from rlforge.recipe.dry_run import dry_run
 
 
 def test_dry_run_keeps_every_part_and_shrinks_model_and_steps(recipe_path: Path) -> None:
-    recipe = load_recipe(recipe_path, ["steps=500", "groups_per_step=64"])
+    recipe = load_recipe(recipe_path, ["steps=500", "groups_per_step=64", "model.init.layers=6"])
     small = dry_run(recipe)
+    assert recipe.model.init is not None
+    assert recipe.model.init.layers == 6
     assert small.model.init is not None
     assert small.model.init.layers == 2
     assert [stage.steps for stage in small.stage_list] == [2, 2]
