@@ -7,28 +7,29 @@ from pathlib import Path
 import pytest
 
 from rlforge.errors import EndpointBroken, EndpointRefused, EndpointUnavailable
-from rlforge.hosting.serve import serving
 from rlforge.interfaces import Environment, World
+from rlforge.registry import TRANSPORTS
 from rlforge.transports.config import EndpointConfig
 from rlforge.transports.connect import connect_environment
 from rlforge.types import Message, ToolCall
+from tests.reached import HERE, SERVED, served
 from tests.worlds import Clockwork, say, start
 
 FILE = Path(__file__).parents[1] / "worlds.py"
 
 
 @asynccontextmanager
-async def reached(scheme):
-    if scheme == "python":
-        yield connect_environment(EndpointConfig(address=f"python:{FILE}:Clockwork"))
+async def reached(scheme, folder):
+    if scheme == HERE:
+        yield connect_environment(EndpointConfig(address=f"{HERE}:{FILE}:Clockwork"))
         return
-    async with serving(Clockwork, f"{scheme}://127.0.0.1:0") as address:
-        yield connect_environment(EndpointConfig(address=address))
+    async with served(Clockwork, scheme, folder) as endpoint:
+        yield connect_environment(endpoint)
 
 
-@pytest.fixture(params=["python", "grpc", "http"])
-async def environment(request):
-    async with reached(request.param) as made:
+@pytest.fixture(params=TRANSPORTS.names())
+async def environment(request, tmp_path):
+    async with reached(request.param, tmp_path) as made:
         yield made
         await made.close()
 
@@ -93,9 +94,9 @@ async def test_closing_twice_is_fine(environment):
     await environment.close()
 
 
-@pytest.mark.parametrize("scheme", ["grpc", "http"])
-async def test_a_world_that_is_gone_says_so(scheme):
-    async with reached(scheme) as environment:
+@pytest.mark.parametrize("scheme", SERVED)
+async def test_a_world_that_is_gone_says_so(scheme, tmp_path):
+    async with reached(scheme, tmp_path) as environment:
         world, _ = await environment.open(start())
         await world.close()
         with pytest.raises(EndpointUnavailable, match="the world is gone"):
@@ -103,9 +104,9 @@ async def test_a_world_that_is_gone_says_so(scheme):
         await environment.close()
 
 
-@pytest.mark.parametrize("scheme", ["grpc", "http"])
-async def test_a_split_that_is_not_there_is_refused(scheme):
-    async with reached(scheme) as environment:
+@pytest.mark.parametrize("scheme", SERVED)
+async def test_a_split_that_is_not_there_is_refused(scheme, tmp_path):
+    async with reached(scheme, tmp_path) as environment:
         with pytest.raises(EndpointRefused, match="no split 'tset', only train"):
             _ = [task async for task in environment.tasks("tset")]
         await environment.close()

@@ -5,10 +5,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from rlforge.hosting.serve import serving
 from rlforge.interfaces import RewardEndpoint
+from rlforge.registry import TRANSPORTS
 from rlforge.transports.config import EndpointConfig
 from rlforge.transports.connect import connect_reward
+from tests.reached import HERE, served
 from tests.rollouts import rollout
 
 FUNCTION = """
@@ -24,15 +25,15 @@ def reward(rollout):
 @asynccontextmanager
 async def reached(scheme, file):
     file.write_text(FUNCTION)
-    here = connect_reward(EndpointConfig(address=f"python:{file}:reward"))
-    if scheme == "python":
+    here = connect_reward(EndpointConfig(address=f"{HERE}:{file}:reward"))
+    if scheme == HERE:
         yield here
         return
-    async with serving(here, f"{scheme}://127.0.0.1:0") as address:
-        yield connect_reward(EndpointConfig(address=address))
+    async with served(here, scheme, file.parent) as endpoint:
+        yield connect_reward(endpoint)
 
 
-@pytest.fixture(params=["python", "grpc", "http"])
+@pytest.fixture(params=TRANSPORTS.names())
 async def endpoint(request, tmp_path):
     async with reached(request.param, tmp_path / "reward.py") as made:
         yield made

@@ -15,9 +15,11 @@ from rlforge.algorithms.advantages import grpo
 from rlforge.algorithms.group_credit import credit_groups
 from rlforge.algorithms.objectives import OBJECTIVES, TokenInputs
 from rlforge.generators.counters import Counters
+from rlforge.generators.scripted import ScriptedGenerator
 from rlforge.loops.evaluate import EvaluationConfig, Evaluator
 from rlforge.loops.measure import rollout_metrics
-from rlforge.loops.rl import policy_batch
+from rlforge.loops.rl import RLConfig, policy_batch
+from rlforge.loops.stage_run import StageParts, StageRun
 from rlforge.rewards.judge.scorer import JudgeScorer
 from rlforge.types import (
     Batch,
@@ -41,9 +43,11 @@ TASK = Task(id="t", messages=(Message.of("user", "1+1="),))
 REWARD = Reward(value=1.0, scores=(Score(scorer="exact", value=1.0),))
 
 
-def documented() -> set[str]:
+def documented(section: str = "") -> set[str]:
+    """Keys that have a row, in the whole page or below one heading of it."""
     page = (ROOT / "docs/reference/metrics.md").read_text("utf-8")
-    return set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE))
+    told = page.partition(f"\n## {section}\n")[2].partition("\n## ")[0] if section else page
+    return set(re.findall(r"^\| `([^`]+)` \|", told, re.MULTILINE))
 
 
 def rollouts(task: Task = TASK) -> tuple[Rollout, ...]:
@@ -106,6 +110,17 @@ async def evaluation_keys() -> set[str]:
     return {key.replace("/held_out/", "/<name>/").replace("pass_at_1", "pass_at_<k>") for key in keys}
 
 
+async def generator_keys() -> set[str]:
+    """Of the generators' counters, what a step writes."""
+    generator = ScriptedGenerator(ScriptedGenerator.Config(), model="", seed=0, run_id="test-metrics")
+    nothing: Any = None
+    parts = StageParts(
+        policy=generator, learner=nothing, evaluators=[], renderer=nothing, folder=nothing, progress=nothing, seed=0
+    )
+    config = RLConfig.parse({"type": "rl", "name": "grpo", "data": [{"type": "text", "path": "-"}], "steps": 1})
+    return set(await StageRun(config, parts, None).generator_metrics())
+
+
 def written_in(*files: str, pattern: str) -> set[str]:
     """Keys that stand in the source as they are."""
     return {key for file in files for key in re.findall(pattern, (ROOT / "rlforge" / file).read_text("utf-8"))}
@@ -123,6 +138,7 @@ async def produced() -> set[str]:
         *(f"time/{lap}_s" for lap in laps),
         "time/step_s",
         *await evaluation_keys(),
+        *await generator_keys(),
         *Counters().read(),
     }
 
@@ -131,6 +147,11 @@ async def test_every_documented_metric_is_produced_and_every_produced_metric_is_
     found, told = await produced(), documented()
     assert told - found == set(), "documented, but nothing gives it"
     assert found - told == set(), "given, but not documented"
+
+
+async def test_what_a_step_writes_of_the_generators_is_told_apart_from_their_counters() -> None:
+    assert documented("Generators (`rl`)") == await generator_keys()
+    assert documented("Counters of a generator") == set(Counters().read())
 
 
 def test_every_stop_reason_is_told() -> None:
