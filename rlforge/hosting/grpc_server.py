@@ -160,9 +160,16 @@ def reward_handlers(judging: Judging) -> dict[str, Any]:
         "Describe": _unary(describe, reward_pb2.DescribeScorerRequest, reward_pb2.ScorerSpec),
         "Score": _unary(score, reward_pb2.ScoreRequest, reward_pb2.ScoreResponse),
         "ScoreStream": grpc.stream_stream_rpc_method_handler(
-            score_stream, reward_pb2.ScoreItem.FromString, types_pb2.Score.SerializeToString
+            score_stream, _score_item, types_pb2.Score.SerializeToString
         ),
     }
+
+
+def _score_item(sent: bytes) -> reward_pb2.ScoreItem:
+    try:
+        return reward_pb2.ScoreItem.FromString(sent)
+    except DecodeError as error:
+        raise DataError(f"this is no ScoreItem: {error}") from error
 
 
 def _unary(behaviour: Any, request: Any, answer: Any) -> Any:

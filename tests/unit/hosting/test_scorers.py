@@ -7,6 +7,7 @@ import grpc
 import pytest
 
 from rlforge.errors import ConfigError, DeadlineExceeded, EndpointBusy, EndpointRefused, EndpointUnavailable
+from rlforge.hosting import grpc_server
 from rlforge.hosting.scorers import as_reward_endpoint
 from rlforge.hosting.serve import kind_of, serving
 from rlforge.transports.config import EndpointConfig
@@ -174,22 +175,97 @@ async def test_draining_lets_requests_end_and_takes_no_new_one(scheme):
     await endpoint.close()
 
 
+async def streamed(thing, *items, timeout_s=5.0, **settings):
+    """Scores in the order in which they come back for items, or bytes, sent in one stream."""
+    async with (
+        serving(thing, "grpc://127.0.0.1:0", **settings) as address,
+        grpc.aio.insecure_channel(address.removeprefix("grpc://")) as channel,
+    ):
+        stub = channel.stream_stream("/rlforge.v1.Reward/ScoreStream", None, types_pb2.Score.FromString)
+        call = stub(timeout=timeout_s)
+        for item in items:
+            await call.write(item if isinstance(item, bytes) else item.SerializeToString())
+        await call.done_writing()
+        return [score async for score in call]
+
+
+def item(reply, *, id=""):
+    return reward_pb2.ScoreItem(id=id or reply, rollout=encode_rollout(rollout(reply)))
+
+
 async def test_items_may_come_as_a_stream_and_scores_come_as_they_are_ready():
     async def staggered(rollout):
         await asyncio.sleep(float(rollout.text))
         return float(rollout.text)
 
-    async with (
-        serving(staggered, "grpc://127.0.0.1:0") as address,
-        grpc.aio.insecure_channel(address.removeprefix("grpc://")) as channel,
-    ):
-        call = channel.stream_stream(
-            "/rlforge.v1.Reward/ScoreStream", reward_pb2.ScoreItem.SerializeToString, types_pb2.Score.FromString
-        )(timeout=5)
-        for seconds in ("0.3", "0.1", "0.2"):
-            await call.write(reward_pb2.ScoreItem(id=seconds, rollout=encode_rollout(rollout(seconds))))
-        await call.done_writing()
-        assert [(score.id, score.scored.value) async for score in call] == [(str(s), s) for s in (0.1, 0.2, 0.3)]
+    scores = await streamed(staggered, item("0.3"), item("0.1"), item("0.2"))
+    assert [(score.id, score.scored.value) for score in scores] == [(str(s), s) for s in (0.1, 0.2, 0.3)]
+
+
+async def test_a_stream_may_hold_more_items_than_are_judged_at_once():
+    under_way = []
+    busiest = 0
+
+    async def counted(rollout):
+        nonlocal busiest
+        under_way.append(rollout)
+        busiest = max(busiest, len(under_way))
+        await asyncio.sleep(0.02)
+        under_way.remove(rollout)
+        return float(rollout.text)
+
+    scores = await streamed(counted, *(item(str(number)) for number in range(16)), concurrency=3)
+    assert sorted(score.scored.value for score in scores) == list(range(16))
+    assert busiest == 3
+
+
+class Failing(Silent):
+    """Raises what it is given."""
+
+    def __init__(self, fault):
+        super().__init__()
+        self.fault = fault
+
+    async def score(self, items, *, request_id, timeout_s):
+        raise self.fault
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        (EndpointBusy("all judges are out", 0.5), "RESOURCE_EXHAUSTED"),
+        (EndpointUnavailable("going home"), "UNAVAILABLE"),
+        (DeadlineExceeded("too late"), "DEADLINE_EXCEEDED"),
+        (EndpointRefused("not for you"), "INVALID_ARGUMENT"),
+        (ValueError("a gear has broken"), "ABORTED"),
+    ],
+)
+async def test_a_fault_in_a_stream_has_the_status_and_advice_it_has_elsewhere(fault, status):
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
+        await streamed(Failing(fault), item("1"), item("2"))
+    assert ended.value.code().name == status
+    assert str(fault) in ended.value.details()
+    advice = dict(ended.value.trailing_metadata()).get("retry-after-ms")
+    assert advice == ("500" if status == "RESOURCE_EXHAUSTED" else None)
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [b"\xff\xff\xff", reward_pb2.ScoreItem(id="1", rollout={"turns": [{"message": {"role": "bystander"}}]})],
+    ids=["garbage", "odd role"],
+)
+async def test_a_malformed_item_in_a_stream_is_refused(malformed):
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
+        await streamed(gentle, malformed)
+    assert ended.value.code().name == "INVALID_ARGUMENT"
+
+
+async def test_a_stream_without_a_deadline_has_the_servers(monkeypatch):
+    monkeypatch.setattr(grpc_server, "SCORE_TIMEOUT_S", 0.3)
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
+        await streamed(Silent(seconds=30), item("1"), item("2"), concurrency=1, timeout_s=None)
+    assert ended.value.code().name == "DEADLINE_EXCEEDED"
+    assert "scorer 'silent'" in ended.value.details()
 
 
 def test_a_function_that_takes_a_rollout_judges_and_one_that_takes_nothing_makes_worlds():
