@@ -36,7 +36,17 @@ class Access:
     @property
     def open(self) -> bool:
         """Whether everybody may ask."""
-        return self._expected is None and self._signing_key is None
+        return not (self.asks_for_token or self.asks_for_signature)
+
+    @property
+    def asks_for_token(self) -> bool:
+        """Whether a request needs the bearer token."""
+        return self._expected is not None
+
+    @property
+    def asks_for_signature(self) -> bool:
+        """Whether a request must be signed."""
+        return self._signing_key is not None
 
     def check_token(self, authorization: str | bytes) -> None:
         """Raises NotAllowed unless this is the bearer token, comparing in constant time."""

@@ -108,7 +108,8 @@ class HttpServer:
 
     async def _openapi(self, _request: Request, _body: bytes) -> Response:
         kind = "environment" if self._named else "reward"
-        return JSONResponse(openapi(kind, self._served.spec.name, token=not self._access.open))
+        asked = {"token": self._access.asks_for_token, "signature": self._access.asks_for_signature}
+        return JSONResponse(openapi(kind, self._served.spec.name, **asked))
 
     def _environment_routes(self) -> dict[tuple[str, str], Answer]:
         assert isinstance(self._served, Worlds)

@@ -1,4 +1,7 @@
-"""What a server says of its work: one JSON object a line, no secrets, nothing of what a rollout says."""
+"""What a server says of its work: one JSON object a line, without its own token and key.
+
+Of what a rollout says there is no more than an error quotes.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,21 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
+from rlforge.transports.secrets import Secret, redacted
 from rlforge.types import WorldStart
 
 LOGGER = logging.getLogger("rlforge.hosting")
 
 
 class EventLog:
-    """Writes events of one served thing to the logger `rlforge.hosting`."""
+    """Writes events of one served thing to the logger `rlforge.hosting`, with stars in place of `secrets`."""
 
-    def __init__(self, served: str) -> None:
+    def __init__(self, served: str, secrets: Iterable[Secret | None] = ()) -> None:
         self._served = served
+        self._secrets = tuple(secrets)
 
     def world_ended(self, start: WorldStart | None, end: str, steps: int, seconds: float, error: str = "") -> None:
         """A world is gone; `end` says why."""
@@ -39,9 +45,13 @@ class EventLog:
 
     def _write(self, event: str, facts: dict[str, Any], level: int = logging.INFO) -> None:
         if LOGGER.isEnabledFor(level):
-            kept = {name: fact for name, fact in facts.items() if fact != ""}
+            kept = {name: self._shown(fact) for name, fact in facts.items() if fact != ""}
             line = {"time": round(time.time(), 3), "event": event, "served": self._served, **kept}
             LOGGER.log(level, "%s", json.dumps(line, ensure_ascii=False))
+
+    def _shown(self, fact: Any) -> Any:
+        """Before it becomes JSON, which would write some letters of a secret in another way."""
+        return redacted(fact, self._secrets) if isinstance(fact, str) else fact
 
 
 def log_to_stderr() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from rlforge import __version__
+from rlforge.transports.signing import SIGNATURE, TIMESTAMP
 from rlforge.wire.pb import environment_pb2, reward_pb2, types_pb2
 
 _WELL_KNOWN: dict[str, dict[str, Any]] = {
@@ -37,8 +38,11 @@ ERROR = {
 }
 
 
-def openapi(kind: str, name: str, *, token: bool = False) -> dict[str, Any]:
-    """The document of a server of an `environment` or a `reward`, as plain data for `json.dumps`."""
+def openapi(kind: str, name: str, *, token: bool = False, signature: bool = False) -> dict[str, Any]:
+    """The document of a server of an `environment` or a `reward`, as plain data for `json.dumps`.
+
+    `token`, `signature`: what a request needs to be let in.
+    """
     paths = _environment_paths() if kind == "environment" else _reward_paths()
     schemas: dict[str, Any] = {"Error": ERROR}
     for file in (types_pb2, environment_pb2, reward_pb2):
@@ -51,10 +55,17 @@ def openapi(kind: str, name: str, *, token: bool = False) -> dict[str, Any]:
         "paths": paths | _health_path(),
         "components": components,
     }
-    if token:
-        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        document["security"] = [{"token": []}]
+    schemes = _security_schemes(token, signature)
+    if schemes:
+        components["securitySchemes"] = schemes
+        document["security"] = [{scheme: [] for scheme in schemes}]  # all of them at once
     return document
+
+
+def _security_schemes(token: bool, signature: bool) -> dict[str, Any]:
+    bearer: dict[str, Any] = {"token": {"type": "http", "scheme": "bearer"}} if token else {}
+    headers = {"timestamp": TIMESTAMP, "signature": SIGNATURE} if signature else {}
+    return bearer | {name: {"type": "apiKey", "in": "header", "name": header} for name, header in headers.items()}
 
 
 def _environment_paths() -> dict[str, Any]:

@@ -21,9 +21,10 @@ from rlforge.hosting.scorers import as_reward_endpoint, reward_in_processes
 from rlforge.hosting.worlds import WorldLimits, Worlds
 from rlforge.interfaces import Environment, RewardEndpoint
 from rlforge.registry import import_object
-from rlforge.transports.secrets import read_secret
+from rlforge.transports.secrets import Secret, read_secret
 
 Kind: TypeAlias = Literal["environment", "reward"]
+Secrets: TypeAlias = tuple[Secret | None, ...]
 DESCRIBE_TIMEOUT_S = 60.0
 """Seconds that what is served may take to say what it is; its first import may be slow."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -71,16 +72,19 @@ async def serving(
     """Serve while the block runs, and yield the address with the port it really has. What it takes: see `serve`."""
     scheme, host, port = _place(address)
     certificates = _tls(tls, scheme, address)
-    access = Access(read_secret(token, "server's token"), read_secret(signing_key, "server's signing key"))
+    if signing_key is not None and scheme in ("grpc", "grpcs"):
+        raise ConfigError(f"cannot serve at {address} with a signing_key: it signs HTTP requests; use a token and tls")
+    secrets = read_secret(token, "server's token"), read_secret(signing_key, "server's signing key")
+    access = Access(*secrets)
     limits = WorldLimits(worlds=worlds, step_timeout_s=step_timeout_s, lifetime_s=lifetime_s, idle_s=idle_s)
     if (kind or kind_of(thing)) == "environment":
-        served = await _environment(adapt(thing, worlds=worlds, processes=processes), name, limits)
+        served = await _environment(adapt(thing, worlds=worlds, processes=processes), name, limits, secrets)
     else:
         if processes:
             endpoint = reward_in_processes(thing, processes, name=name, batch=batch)
         else:
             endpoint = as_reward_endpoint(thing, name=name, batch=batch)
-        served = await _reward(endpoint, name, concurrency)
+        served = await _reward(endpoint, name, concurrency, secrets)
     server: Server = import_object(_SERVERS[scheme], "server")(served, access, certificates, max_message_bytes)
     try:
         try:
@@ -88,7 +92,7 @@ async def serving(
         except OSError as error:
             raise SetupError(f"cannot serve at {address}: {error}; is the port taken, the host one of ours?") from error
         real = f"{_secured(scheme, certificates)}://{f'[{host}]' if ':' in host else host}:{bound}"
-        log = EventLog(served.spec.name)
+        log = EventLog(served.spec.name, secrets)
         log.server("serving", address=real, access="open" if access.open else "guarded")
         if host not in LOOPBACK and certificates is None:
             log.trouble(f"{real} is not encrypted: whoever is on the way reads what passes, tokens too; serve with tls")
@@ -111,10 +115,10 @@ def serve(thing: Any, address: str, *, drain_s: float = 30.0, **settings: Any) -
 
     `worlds`: worlds that may live at once (0: any number); beyond them clients are told when to ask again.
     `processes`: worker processes for the worlds or the function (0: none). `batch`: the reward function takes a list of
-    rollouts. `concurrency`: scoring requests at once (0: any number). `token`, `signing_key`: where the secret is,
-    `env:NAME` or `file:PATH`. `tls`: `{"certificate": …, "key": …, "client_ca": …}`, PEM files; `client_ca` asks for
-    certificates of clients. `step_timeout_s`, `lifetime_s`, `idle_s`, `drain_s`: seconds a step may take, a world may
-    live (0: any), a world over HTTP may wait for its next step, and what is under way may take after SIGTERM.
+    rollouts. `concurrency`: scoring requests at once (0: any number). `token`, over HTTP also `signing_key`: where the
+    secret is, `env:NAME` or `file:PATH`. `tls`: `{"certificate": …, "key": …, "client_ca": …}`, PEM files; `client_ca`
+    asks for certificates of clients. `step_timeout_s`, `lifetime_s`, `idle_s`, `drain_s`: seconds a step may take, a
+    world may live (0: any), a world over HTTP may wait for its next step, and what is under way may take after SIGTERM.
     `max_message_bytes`: size of a message at most. `name`: what it is called in logs. `kind`: `environment` or
     `reward`, where the thing itself does not tell.
 
@@ -153,18 +157,18 @@ async def _until_signal(thing: Any, address: str, drain_s: float, settings: dict
             loop.remove_signal_handler(number)  # a second one ends it at once
 
 
-async def _environment(environment: Environment, name: str, limits: WorldLimits) -> Worlds:
+async def _environment(environment: Environment, name: str, limits: WorldLimits, secrets: Secrets) -> Worlds:
     async with deadline(DESCRIBE_TIMEOUT_S, "the environment to say what it is"):
         spec = await environment.describe()
     spec = replace(spec, name=name or spec.name, max_worlds=limits.worlds or spec.max_worlds)
-    return Worlds(environment, spec, limits, EventLog(spec.name))
+    return Worlds(environment, spec, limits, EventLog(spec.name, secrets))
 
 
-async def _reward(endpoint: RewardEndpoint, name: str, concurrency: int) -> Judging:
+async def _reward(endpoint: RewardEndpoint, name: str, concurrency: int, secrets: Secrets) -> Judging:
     async with deadline(DESCRIBE_TIMEOUT_S, "the reward to say what it is"):
         spec = await endpoint.describe()
     spec = replace(spec, name=name or spec.name, max_concurrency=concurrency or spec.max_concurrency)
-    return Judging(endpoint, spec, EventLog(spec.name))
+    return Judging(endpoint, spec, EventLog(spec.name, secrets))
 
 
 def _place(address: str) -> tuple[str, str, int]:

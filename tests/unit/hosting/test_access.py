@@ -1,5 +1,6 @@
 """Encrypted connections, certificates of clients, signed requests."""
 
+import logging
 import os
 import time
 
@@ -13,8 +14,9 @@ from rlforge.transports.config import EndpointConfig
 from rlforge.transports.connect import connect_environment, connect_reward
 from rlforge.transports.secrets import Secret
 from rlforge.transports.signing import SIGNATURE, TIMESTAMP, signature
+from rlforge.types import Observation
 from tests.certificates import Authority
-from tests.worlds import Clockwork, say, start
+from tests.worlds import Clockwork, say, start, until
 
 
 @pytest.fixture(params=["grpc", "http"])
@@ -121,6 +123,30 @@ def test_signing_is_for_http():
         connect_reward(EndpointConfig(address="grpc://127.0.0.1:1", signing_key="env:HOME"))
 
 
+@pytest.mark.parametrize("scheme", ["grpc", "grpcs"])
+async def test_a_grpc_server_with_a_signing_key_does_not_start_because_it_would_let_everybody_in(
+    scheme, authority, monkeypatch
+):
+    monkeypatch.setenv("KEY", "shared")
+    settings = {"signing_key": "env:KEY", "tls": authority.issue("server") if scheme == "grpcs" else None}
+    with pytest.raises(ConfigError, match="signs HTTP requests; use a token and tls"):
+        await serving(lambda rollout: 1.0, f"{scheme}://127.0.0.1:0", **settings).__aenter__()
+
+
+async def test_the_openapi_document_asks_for_what_the_server_asks_for(monkeypatch):
+    monkeypatch.setenv("KEY", "shared")
+    now = str(int(time.time()))
+    headers = {TIMESTAMP: now, SIGNATURE: signature(KEY, now, b"")}
+    async with (
+        serving(Clockwork(), "http://127.0.0.1:0", signing_key="env:KEY") as address,
+        httpx.AsyncClient(trust_env=False, base_url=address, headers=headers) as client,
+    ):
+        document = (await client.get("/openapi.json")).json()
+    assert document["security"] == [{"timestamp": [], "signature": []}]
+    named = {scheme["name"] for scheme in document["components"]["securitySchemes"].values()}
+    assert named == {TIMESTAMP, SIGNATURE}
+
+
 class Parrot:
     def reset(self, task, seed):
         return "go"
@@ -136,6 +162,35 @@ async def test_what_an_endpoint_says_back_is_shown_without_the_token(scheme, mon
             await meet(address, token="env:TOKEN")
         assert "open-sesame" not in str(raised.value)
     assert "open-sesame" not in repr(Secret("open-sesame"))
+
+
+class Indiscreet(Clockwork):
+    """Its worlds tell all they know, at every step and when they close."""
+
+    async def open(self, start):
+        return IndiscreetWorld(), Observation(messages=())
+
+
+class IndiscreetWorld:
+    async def step(self, reply):
+        raise ValueError(f"the secrets are {os.environ['TOKEN']} and {os.environ['KEY']}")
+
+    async def close(self):
+        await self.step(None)
+
+
+async def test_the_log_of_a_server_shows_neither_its_token_nor_its_key(scheme, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "rlforge.hosting")
+    monkeypatch.setenv("TOKEN", 'open "sesame"')  # JSON writes the quotes in another way
+    monkeypatch.setenv("KEY", "hidden-key")
+    secrets = {"token": "env:TOKEN"} | ({"signing_key": "env:KEY"} if scheme == "http" else {})
+    async with serving(Indiscreet(), f"{scheme}://127.0.0.1:0", **secrets) as address:
+        with pytest.raises(EndpointBroken):
+            await meet(address, **secrets)
+        await until(lambda: "closing a world" in caplog.text)
+    assert caplog.text.count("the secrets are ***") == 2
+    assert "sesame" not in caplog.text
+    assert scheme == "grpc" or "hidden-key" not in caplog.text
 
 
 async def test_health_needs_no_token_and_everything_else_does(monkeypatch):
