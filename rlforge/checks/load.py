@@ -77,7 +77,8 @@ def milliseconds(seconds: float) -> str:
 
 
 def advice_on(loads: Sequence[Load], what: str, worlds: str) -> list[str]:
-    """What a few measured at once, and one alone, say about size: `what` (steps) a second, of `worlds`."""
+    """What a few measured at once, and one alone, say about size: `what` (steps) a second, of `worlds`, which is also
+    the option that says how many."""
     if len(loads) < 2 or not all(load.per_s(what) for load in loads):
         return []
     alone, many = loads
@@ -86,7 +87,7 @@ def advice_on(loads: Sequence[Load], what: str, worlds: str) -> list[str]:
         f"{many.at_once} {worlds} at once make {many.per_s(what):.4g} {what}/s, {gain:.2g} times as many as one alone; "
         f"about {max(1, round(gain))} at once keep it busy, more wait for one another"
         if gain < 0.7 * many.at_once
-        else f"{many.at_once} {worlds} at once make {gain:.2g} times as many {what}/s as one: try more with --worlds"
+        else f"{many.at_once} {worlds} at once make {gain:.2g} times as many {what}/s as one: try more with --{worlds}"
     ]
     if many.at_once >= 2 and gain < 1.5 and alone.p50_s > _BUSY_S:
         told.append(

@@ -20,6 +20,7 @@ from rlforge.errors import (
     RlforgeError,
 )
 from rlforge.transports.config import EndpointConfig, TlsConfig
+from rlforge.transports.retry_after import advice_s
 from rlforge.transports.secrets import read_secret, redacted
 from rlforge.transports.signing import SIGNATURE, TIMESTAMP, signature
 
@@ -121,7 +122,7 @@ class HttpConnection:
         said, retryable = _said(body)
         message = f"{what}: HTTP {status}: {redacted(said, (self._token, self._key))[:SHOWN_CHARACTERS]}"
         if status == 429 or (status == 503 and "retry-after" in headers):
-            return EndpointBusy(message, _advice_s(headers))
+            return EndpointBusy(message, advice_s(headers))
         if status in (401, 403):
             message += "; check `token`, `signing_key` (env:NAME or file:PATH) and `tls`"
         return _meaning(status, retryable)(message)
@@ -170,15 +171,6 @@ def _said(body: bytes) -> tuple[str, bool]:
         return text, False
     fields = cast(dict[str, Any], error)
     return f"{fields.get('kind', '')}: {fields.get('message', '')}", fields.get("retryable") is True
-
-
-def _advice_s(headers: httpx.Headers) -> float:
-    """Seconds to wait: `retry-after-ms` where a server is that exact, else `Retry-After` in seconds."""
-    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        said = headers.get(name, "")
-        if said.replace(".", "", 1).isdigit():
-            return float(said) / unit
-    return 0.0
 
 
 def _context(tls: TlsConfig) -> ssl.SSLContext:

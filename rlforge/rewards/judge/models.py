@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from rlforge.interfaces import Generator, Renderer
 from rlforge.rewards.judge.verdict import Question
 from rlforge.seeds import derive_seed
 from rlforge.transports.config import TlsConfig
+from rlforge.transports.retry_after import advice_s
 from rlforge.transports.secrets import read_secret, redacted
 from rlforge.types import FinishReason, GenerateRequest, Sampling
 
@@ -111,7 +113,7 @@ class OpenAIModel:
         except httpx.HTTPError as error:
             raise EndpointBroken(f"{where} answered with what makes no sense: {error}") from error
         said = redacted(response.text, [self._key])[:_SHOWN]
-        _raise_for(response.status_code, f"{where} answered {response.status_code}: {said}")
+        _raise_for(response.status_code, f"{where} answered {response.status_code}: {said}", response.headers)
         try:
             return response.json()
         except ValueError as error:
@@ -168,12 +170,12 @@ def _said(answer: Any, max_tokens: int) -> Said:
     return Said(text=content, tokens=tokens)
 
 
-def _raise_for(status: int, said: str) -> None:
+def _raise_for(status: int, said: str, headers: Mapping[str, str]) -> None:
     """Raise the error that an HTTP status stands for."""
     if status < 300:
         return
-    if status == 429:
-        raise EndpointBusy(said)
+    if status == 429 or (status == 503 and "retry-after" in headers):
+        raise EndpointBusy(said, advice_s(headers))
     if status in (502, 503, 504):
         raise EndpointUnavailable(said)
     if status >= 500:

@@ -54,28 +54,31 @@ class Patience:
         self.counted: Counter[str] = Counter({"requests": 0, "retries": 0, "ignored_answers": 0})
 
     async def ask(self, request: Callable[[], Awaitable[Answer]]) -> Answer:
-        """The answer to one request, sent again while the endpoint is down or busy.
+        """The answer to one request, sent again while the endpoint is down or busy; when, a busy one may say.
 
         Raises EndpointUnavailable or EndpointBusy when it stays so, and any other fault at once.
         """
         began, tries, drops, answered = monotonic(), 0, 0, self.circuit.answered
         while True:
+            advised_s = 0.0
             try:
                 async with self.circuit.request(self._config.wait_for_endpoint_s):
                     self.counted["requests"] += 1
                     self.counted["retries"] += tries > 0
                     return await request()
             except EndpointBusy as fault:
-                if monotonic() - began >= self._config.wait_for_endpoint_s:
+                left_s = self._config.wait_for_endpoint_s - (monotonic() - began)
+                if left_s <= 0:
                     raise
-                await asyncio.sleep(min(fault.retry_after_s, _LONGEST_BACKOFF_S))
+                advised_s = min(fault.retry_after_s, left_s)
             except EndpointUnavailable as fault:
                 drops += self.circuit.answered > answered  # somebody else got an answer since our last try
                 answered = self.circuit.answered
                 if drops >= _DROPS or self.circuit.down_s >= self._config.wait_for_endpoint_s:
                     raise EndpointUnavailable(f"{fault} ({tries + 1} tries in {monotonic() - began:.0f} s)") from fault
             tries += 1
-            await asyncio.sleep(min(_BACKOFF_S * 2 ** min(tries, 10), _LONGEST_BACKOFF_S) * (0.5 + random.random()))
+            backoff_s = min(_BACKOFF_S * 2 ** min(tries, 10), _LONGEST_BACKOFF_S) * (0.5 + random.random())
+            await asyncio.sleep(advised_s + backoff_s)  # all who were told the same come back at different times
 
     def metrics(self) -> Metrics:
         """Totals since the start, `scorer_<name>/…`."""

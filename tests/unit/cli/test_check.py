@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rlforge.checks.load import Load, advice_on
 from rlforge.cli import main
 
 ARM = """
@@ -98,3 +99,15 @@ def test_what_makes_no_sense_exits_with_2(words: list[str], says: str, capsys: p
 def test_an_unknown_property_is_named_with_those_there_are(arm: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert check("environment", f"{arm}:Arm", "--only", "sede") == 2
     assert "same seed, same world" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("kind", "many"), [("environment", "worlds"), ("reward", "requests")])
+def test_advice_to_try_more_names_an_option_of_the_command(
+    kind: str, many: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loads = [Load(at_once=n, seconds=1.0, counts={"steps": 10 * n}, step_s=(0.1,)) for n in (1, 8)]
+    [advice] = advice_on(loads, "steps", many)
+    assert advice.endswith(f"try more with --{many}")
+    with pytest.raises(SystemExit):
+        main(["check", kind, "--help"])
+    assert f"--{many}" in capsys.readouterr().out

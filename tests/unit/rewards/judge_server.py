@@ -23,7 +23,7 @@ class JudgeServer:
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str] = []
         self.misbehave: list[Any] = []
-        """A status, a message to answer with, or a choice as a whole."""
+        """A status, a status with headers, seconds to wait first, a message to answer with, or a choice as a whole."""
         self.says: Any = None
         """What every verdict is, in place of the judgement."""
         self.address = ""
@@ -34,8 +34,13 @@ class JudgeServer:
         self.keys.append(request.headers.get("authorization", ""))
         if self.misbehave:
             given = self.misbehave.pop(0)
-            if isinstance(given, int):
-                return JSONResponse({"error": f"told so; you sent {self.keys[-1]}"}, status_code=given)
+            if isinstance(given, float):
+                await asyncio.sleep(given)
+                given = self._verdict(body)
+            status, headers = given if isinstance(given, tuple) else (given, {})
+            if isinstance(status, int):
+                told = {"error": f"told so; you sent {self.keys[-1]}"}
+                return JSONResponse(told, status_code=status, headers=headers)
             choice = given if isinstance(given, dict) else {"message": {"content": given}, "finish_reason": "stop"}
         else:
             choice = {"message": {"content": self._verdict(body)}, "finish_reason": "stop"}

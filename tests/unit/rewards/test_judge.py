@@ -115,6 +115,16 @@ async def test_faults_that_pass_are_tried_again(server, status, asked):
     assert len(server.asked) == asked
 
 
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_server_without_room_is_asked_again_when_it_says_so(server, status):
+    server.misbehave = [(status, {"retry-after": "1"})]
+    began = time.monotonic()
+    ((score,), metrics) = await judged(server, [rollout()], opens_after=1)
+    assert score.value == 1.0
+    assert time.monotonic() - began >= 1
+    assert (len(server.asked), metrics["scorer_judge/outages"]) == (2, 0)
+
+
 async def test_server_that_refuses_leaves_it_unscored_and_its_words_do_not_show_the_key(server, monkeypatch):
     monkeypatch.setenv("JUDGE_KEY", "sk-very-secret")
     server.misbehave = [401]

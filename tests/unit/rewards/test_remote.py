@@ -175,6 +175,19 @@ async def test_scorer_waits_while_the_endpoint_is_down_and_nothing_is_lost():
     assert 0.1 < metrics["scorer_grpc/outage_s"] < 5
 
 
+async def test_a_busy_endpoint_is_asked_again_when_it_says_so_and_within_the_wait(monkeypatch):
+    monkeypatch.setattr(patience, "_LONGEST_BACKOFF_S", 0.01)  # the backoff of ours is no limit on its advice
+    began = time.monotonic()
+    (score,), _ = await scores_of(ToldEndpoint(EndpointBusy("429", 0.4)), replies(1))
+    assert score.scored
+    assert 0.4 <= time.monotonic() - began < 2
+    endpoint = ToldEndpoint(*[EndpointBusy("429", 3600.0)] * 9)
+    (score,), _ = await scores_of(endpoint, replies(1), wait_for_endpoint_s=0.4)
+    assert (score.value, score.error_kind) == (None, "busy")
+    assert len(endpoint.asked) == 2
+    assert time.monotonic() - began < 3
+
+
 async def test_an_open_circuit_sends_one_request_at_a_time():
     endpoint = ToldEndpoint(seconds=0.005)
     scorer = scorer_of(endpoint, batch_size=1, concurrency=8, wait_for_endpoint_s=0.5, opens_after=3)
