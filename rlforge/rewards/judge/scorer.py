@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from rlforge.deadlines import deadline
-from rlforge.errors import ConfigError, DeadlineExceeded, EndpointError
+from rlforge.errors import ConfigError, DeadlineExceeded, EndpointBroken, EndpointError
 from rlforge.interfaces import Generator, Renderer
 from rlforge.rewards.judge.ledger import Meter, VerdictCache, content_key
 from rlforge.rewards.judge.models import Asking, GeneratorModel, JudgeModel, OpenAIModel, Said
@@ -206,6 +206,9 @@ class JudgeScorer:
         try:
             said = await self._patience.ask(lambda: self._once(asked, sample))
             used = said.tokens
+        except (DeadlineExceeded, EndpointBroken):
+            used = reserved  # the model may have written all of it, and nobody says how much
+            raise
         finally:
             self._meter.settle(reserved, used)
         self._patience.counted["judge_tokens"] += said.tokens

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 from rlforge.errors import ConfigError
+from rlforge.loops.measure import rollout_metrics
 from rlforge.rewards import asking
 from rlforge.rewards.asking import Asked
 from rlforge.rewards.judge.ledger import Meter
 from rlforge.rewards.judge.scorer import JudgeScorer
 from rlforge.rewards.judge.verdict import question, verdict
 from rlforge.rewards.remote import circuit, patience
-from rlforge.types import Completion, FinishReason, Message
+from rlforge.types import Completion, FinishReason, Group, GroupRequest, Message, Reward, Sampling
 from tests.rollouts import rollout
 from tests.unit.rewards.judge_server import judging
 
@@ -101,6 +105,18 @@ async def test_refusal_or_unreadable_answer_is_unscored_and_never_a_number(serve
     assert len(server.asked) == 1, "at temperature 0 it would say the same again"
 
 
+async def test_unscored_verdicts_are_counted_by_kind_in_the_metrics(server):
+    server.misbehave = ['{"score": null, "reason": "no"}', "hm", 401]
+    rollouts = [rollout(str(number), member=number) for number in range(4)]
+    scores, _ = await judged(server, rollouts, concurrency=1)
+    rewards = [Reward(value=score.value, scores=(score,)) for score in scores]
+    scored = tuple(replace(one, reward=reward) for one, reward in zip(rollouts, rewards, strict=True))
+    request = GroupRequest(task=rollouts[0].task, group="addition/0@0", size=4, sampling=Sampling(), seed=0)
+    metrics = rollout_metrics([Group(request=request, rollouts=scored)])
+    kinds = {key: value for key, value in metrics.items() if key.startswith("unscored_")}
+    assert kinds == {"unscored_judge/refused": 1, "unscored_judge/malformed": 1, "unscored_judge/rejected": 1}
+
+
 async def test_unreadable_answer_is_asked_for_again_where_the_judge_samples(server):
     server.misbehave = ["hm"]
     ((score,), _) = await judged(server, [rollout()], temperature=0.5)
@@ -166,6 +182,22 @@ async def test_spent_budget_leaves_rollouts_unscored(server, tmp_path):
     assert 0 < sum(score.scored for score in scores) == len(server.asked) < 20
 
 
+@pytest.mark.parametrize("fault", [500, 0.6], ids=["broken", "timeout"])
+async def test_request_that_failed_counts_as_all_that_was_set_aside_for_it(server, fault):
+    server.misbehave = [fault] * 4  # `attempts` is 4, but there is room for 2
+    ((score,), _) = await judged(server, [rollout()], max_tokens=10_000, max_tokens_total=25_000, timeout_s=0.3)
+    assert (score.value, score.error_kind) == (None, "budget")
+    assert len(server.asked) == 2
+
+
+async def test_request_that_was_not_taken_counts_as_nothing(server):
+    server.misbehave = [429, 503, 401]
+    rollouts = [rollout("46"), rollout("47")]
+    scores, _ = await judged(server, rollouts, max_tokens=10_000, max_tokens_total=15_000, concurrency=1)
+    assert [(score.value, score.error_kind) for score in scores] == [(None, "rejected"), (0.0, None)]
+    assert len(server.asked) == 4
+
+
 async def test_budget_goes_on_in_a_resumed_run_with_the_same_cache(tmp_path):
     first = Meter(folder=tmp_path, max_tokens=100, per_minute=None)
     assert first.reserve(60)
@@ -180,6 +212,23 @@ async def test_rate_holds_over_meters_that_share_a_folder(tmp_path):
     waits = [meters[number % 3].turn_s() for number in range(12)]
     assert waits[-1] == pytest.approx(11 * 0.1, abs=0.09)
     assert waits == sorted(waits)
+
+
+def test_rate_and_budget_hold_over_processes_that_share_a_folder(tmp_path):
+    spend = (
+        "import sys; from pathlib import Path; from rlforge.rewards.judge.ledger import Meter\n"
+        "meter = Meter(folder=Path(sys.argv[1]), max_tokens=150, per_minute=1)\n"
+        "print(sum(meter.reserve(1) for _ in range(100)), len([meter.turn_s() for _ in range(100)]))\n"
+    )
+    began = time.time()
+    spenders = [
+        subprocess.Popen([sys.executable, "-c", spend, tmp_path], stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    said = [spender.communicate(timeout=30)[0].split() for spender in spenders]
+    assert sum(int(granted) for granted, _ in said) == 150
+    kept = json.loads((tmp_path / "meter.json").read_text())
+    assert kept["tokens"] == 150
+    assert kept["next"] - began >= 200 * 60  # no turn was given twice
 
 
 async def test_requests_keep_to_the_rate(server):
