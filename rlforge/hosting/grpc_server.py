@@ -30,6 +30,10 @@ REWARD = "rlforge.v1.Reward"
 HEALTH = "grpc.health.v1.Health"
 SCORE_TIMEOUT_S = 60.0
 """Seconds a scoring request may take where the caller sets no deadline."""
+KEEPALIVE_S = 30.0
+"""Seconds of silence after which a client is asked for a sign of life: its machine may be gone."""
+PING_TIMEOUT_S = 60.0
+"""Seconds it has to give one before its worlds are freed: behind a long message on a slow line it takes its time."""
 
 
 class GrpcServer:
@@ -214,8 +218,9 @@ def _options(max_message_bytes: int) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
-        ("grpc.keepalive_time_ms", 30_000),  # finds a client whose machine is gone, and frees its worlds
+        ("grpc.keepalive_time_ms", int(KEEPALIVE_S * 1000)),
         ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.ping_timeout_ms", int(PING_TIMEOUT_S * 1000)),  # the one that newer gRPC goes by
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),

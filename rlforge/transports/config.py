@@ -42,8 +42,8 @@ class EndpointConfig(BaseConfig):
     busy_timeout_s: float = Field(default=600.0, gt=0)
     """Seconds to wait for a free world while the endpoint says that all are taken."""
     keepalive_s: float = Field(default=300.0, ge=10)
-    """Seconds between signs of life on an idle gRPC connection. Servers that are not ours may drop a client that gives
-    them more often than every 300 s."""
+    """Seconds between signs of life over gRPC while a call, a world for instance, is open and quiet; without one there
+    are none. Servers that are not ours may drop a client that gives them more often than every 300 s."""
 
     @property
     def scheme(self) -> str:

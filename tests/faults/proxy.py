@@ -35,6 +35,8 @@ class Proxy:
         self._draw = random.Random(seed)
         self._open: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._passing = asyncio.Event()
+        self._passing.set()
         self.done: Counter[str] = Counter()
         self.port = 0
 
@@ -48,6 +50,10 @@ class Proxy:
         if self._server:
             self._server.close()
         await self.drop()
+
+    def silence(self) -> None:
+        """Pass nothing on from now on, and keep every connection, as a cut cable does."""
+        self._passing.clear()
 
     async def drop(self) -> None:
         """Drop what is connected."""
@@ -76,28 +82,28 @@ class Proxy:
             await asyncio.sleep(3600)
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
         try:
-            forth = asyncio.create_task(_pump(reader, back, None))
+            forth = asyncio.create_task(self._pump(reader, back, None))
             try:
-                await _pump(there, writer, fault)
+                await self._pump(there, writer, fault)
             finally:
                 forth.cancel()
                 await asyncio.gather(forth, return_exceptions=True)
         finally:
             back.close()
 
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault | None) -> None:
-    while data := await reader.read(1 << 16):
-        if fault == "reset":
-            writer.write(data[: len(data) // 2])
-            raise ConnectionResetError
-        if fault == "garbage":
-            data = bytes(byte ^ 0x5A for byte in data)
-        for piece in [data[i : i + 40] for i in range(0, len(data), 40)] if fault == "drip" else [data]:
-            writer.write(piece)
-            await writer.drain()
-            if fault == "drip":
-                await asyncio.sleep(0.002)
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault | None) -> None:
+        while data := await reader.read(1 << 16):
+            await self._passing.wait()
+            if fault == "reset":
+                writer.write(data[: len(data) // 2])
+                raise ConnectionResetError
+            if fault == "garbage":
+                data = bytes(byte ^ 0x5A for byte in data)
+            for piece in [data[i : i + 40] for i in range(0, len(data), 40)] if fault == "drip" else [data]:
+                writer.write(piece)
+                await writer.drain()
+                if fault == "drip":
+                    await asyncio.sleep(0.002)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

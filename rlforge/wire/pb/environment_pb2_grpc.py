@@ -12,7 +12,7 @@ class EnvironmentStub(object):
     Access: TLS or mTLS on the channel; a bearer token in the metadata key `authorization: Bearer <token>`. Refuse a
     wrong one with UNAUTHENTICATED.
 
-    Connection: on a quiet connection rlforge sends an HTTP/2 ping every 300 s, which gRPC servers allow by default. A
+    Connection: while a call is quiet rlforge sends an HTTP/2 ping every 300 s, which gRPC servers allow by default. A
     recipe may ask for more of them (`keepalive_s`, down to 10 s); most servers take that for abuse unless
     `grpc.http2.min_ping_interval_without_data_ms` is lowered. Many worlds share a connection: allow as many concurrent
     streams as worlds.
@@ -65,7 +65,7 @@ class EnvironmentServicer(object):
     Access: TLS or mTLS on the channel; a bearer token in the metadata key `authorization: Bearer <token>`. Refuse a
     wrong one with UNAUTHENTICATED.
 
-    Connection: on a quiet connection rlforge sends an HTTP/2 ping every 300 s, which gRPC servers allow by default. A
+    Connection: while a call is quiet rlforge sends an HTTP/2 ping every 300 s, which gRPC servers allow by default. A
     recipe may ask for more of them (`keepalive_s`, down to 10 s); most servers take that for abuse unless
     `grpc.http2.min_ping_interval_without_data_ms` is lowered. Many worlds share a connection: allow as many concurrent
     streams as worlds.
@@ -153,7 +153,7 @@ class Environment(object):
     Access: TLS or mTLS on the channel; a bearer token in the metadata key `authorization: Bearer <token>`. Refuse a
     wrong one with UNAUTHENTICATED.
 
-    Connection: on a quiet connection rlforge sends an HTTP/2 ping every 300 s, which gRPC servers allow by default. A
+    Connection: while a call is quiet rlforge sends an HTTP/2 ping every 300 s, which gRPC servers allow by default. A
     recipe may ask for more of them (`keepalive_s`, down to 10 s); most servers take that for abuse unless
     `grpc.http2.min_ping_interval_without_data_ms` is lowered. Many worlds share a connection: allow as many concurrent
     streams as worlds.

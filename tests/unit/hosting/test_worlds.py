@@ -17,12 +17,14 @@ from rlforge.errors import (
     EndpointRefused,
     EndpointUnavailable,
 )
+from rlforge.hosting import grpc_server
 from rlforge.hosting.serve import serving
 from rlforge.transports.config import EndpointConfig
 from rlforge.transports.connect import connect_environment
 from rlforge.wire.json import from_json, to_json
 from rlforge.wire.pb import environment_pb2 as pb
 from rlforge.wire.worlds import encode_reply, encode_start
+from tests.faults.proxy import Proxy
 from tests.worlds import Clockwork, say, start, until
 
 SCHEMES = ["grpc", "http"]
@@ -262,6 +264,22 @@ async def test_draining_lets_worlds_end_and_takes_no_new_one(clockwork, scheme):
     assert (await world.step(say("end"))).over
     await asyncio.wait_for(stopping, 3)
     await environment.close()
+
+
+async def test_a_world_behind_a_link_that_went_silent_is_freed_although_no_connection_ended(clockwork, monkeypatch):
+    monkeypatch.setattr(grpc_server, "KEEPALIVE_S", 0.5)
+    monkeypatch.setattr(grpc_server, "PING_TIMEOUT_S", 0.5)
+    async with serving(clockwork, "grpc://127.0.0.1:0") as address:
+        link = Proxy(int(address.rpartition(":")[2]))
+        await link.start()
+        environment = connect_environment(EndpointConfig(address=f"grpc://127.0.0.1:{link.port}"))
+        world, _ = await environment.open(start())
+        await asyncio.sleep(1.2)
+        assert (await world.step(say("on"))).messages[0].text == "1: on"  # a quiet client that answers is left alone
+        link.silence()
+        await until(lambda: not clockwork.living)
+        await environment.close()
+        await link.stop()
 
 
 async def test_each_world_leaves_one_line_in_the_log(clockwork, scheme, caplog):
