@@ -25,3 +25,11 @@ def test_what_the_runs_compare_on_is_worth_comparing(truth: RunFolder) -> None:
     assert len({line["reward/mean"] for line in steps}) > 3
     weights = [fingerprint(checkpoint.path)["model.safetensors"] for checkpoint in truth.checkpoints.list("grpo")]
     assert len(set(weights)) == 3
+
+
+def test_the_generator_reports_the_logprobs_of_the_learner_whatever_it_publishes(truth: RunFolder) -> None:
+    """Every step learns from tokens of the weights that the learner published before it, as vLLM served them."""
+    steps = [line for line in deterministic(truth) if "evaluation" not in line]
+    assert len(steps) == 6
+    assert all(line["learner/sampled_tokens"] > 100 for line in steps)
+    assert max(line["mismatch/logprob_max_abs"] for line in steps) < 1e-4
