@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from collections.abc import Generator as SyncGenerator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,6 +43,8 @@ from rlforge.types import (
 
 HEARTBEAT_S = 2.0
 """Seconds between looks at every actor: a dead one is reported well within 10 s, also while nobody calls it."""
+SHUTDOWN_S = 60.0
+"""Seconds Ray may take to end what it started."""
 CONCURRENCY = 1000
 """Calls an actor may have open at once; what really runs at once is bounded inside the parts."""
 
@@ -229,7 +231,8 @@ class OnRay:
         """Attach to the cluster named by the recipe, or start a private one on loopback."""
         for name, value in _RAY_SETTINGS.items():
             os.environ.setdefault(name, value)
-        await asyncio.to_thread(self._attach if self._config.address else self._start_private)
+        async with deadline(self._config.start_deadline_s, "Ray to start"):
+            await asyncio.to_thread(self._attach if self._config.address else self._start_private)
         _take_signals_back()
 
     def _attach(self) -> None:
@@ -324,7 +327,9 @@ class OnRay:
         """Close every part, take Ray down, and remove what it left on disk."""
         await asyncio.gather(*(remote.close() for remote in reversed(self._remotes)), return_exceptions=True)
         self._remotes.clear()
-        await asyncio.to_thread(ray.shutdown)
+        with suppress(DeadlineExceeded):  # the janitor ends whatever is left
+            async with deadline(SHUTDOWN_S, "Ray to end"):
+                await asyncio.to_thread(ray.shutdown)
         if self._janitor is not None:
             await asyncio.to_thread(self._janitor.close)
 

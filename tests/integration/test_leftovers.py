@@ -47,6 +47,23 @@ def test_a_reward_function_that_always_raises_ends_the_run_and_leaves_nothing(tm
     assert [event.kind for event in trial.run("broken").events.read()][-1] == "failed"
 
 
+@pytest.mark.slow
+def test_a_ray_that_is_not_up_in_time_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    trial = Trial(tmp_path)
+    driver = trial.start("late", "cluster.start_deadline_s=0.3")
+    family = Family(driver)
+    try:
+        give_up = time.monotonic() + 90
+        while driver.poll() is None and time.monotonic() < give_up:
+            family.look()
+            time.sleep(0.01)
+        assert driver.poll() == 1, trial.log("late")
+        assert family.left_after(15) == []
+    finally:
+        end(family)
+    assert "waited 0.3 s for Ray to start" in trial.log("late")
+
+
 def test_a_killed_engine_is_told_within_ten_seconds(tmp_path: Path) -> None:
     told_of_death(Trial(tmp_path), "EngineCore", "generator 'policy' 0")
 
