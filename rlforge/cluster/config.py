@@ -17,7 +17,7 @@ class ClusterConfig(BaseConfig):
     rollout_workers: int = Field(default=1, ge=1)
     """Processes that play rollouts, each many at once."""
     start_deadline_s: float = Field(default=300.0, gt=0)
-    """Seconds a part may take to start."""
+    """Seconds Ray may take to start, and then each part."""
     step_deadline_s: float = Field(default=1800.0, gt=0)
     """Seconds any single request to a part may take once it runs."""
     object_store_mb: int = Field(default=256, ge=80)
