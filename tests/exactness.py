@@ -12,6 +12,7 @@ from rlforge.types import Completion, GenerateRequest, Trajectory
 
 Call: TypeAlias = tuple[GenerateRequest, Completion]
 """What a generator was asked, and what it said."""
+_NOT_HELD = "a prompt does not hold what was sampled before as it was sampled"
 
 
 def learned_as_sampled(calls: Sequence[Call], handed: Sequence[Trajectory]) -> None:
@@ -40,6 +41,6 @@ def kept_in_prompts(calls: Sequence[Call], thought: tuple[int, ...] = ()) -> Non
     for (asked, said), (then, _) in pairwise(calls):
         lived = asked.prompt_ids + said.token_ids
         if then.prompt_ids[: len(lived)] != lived:
-            assert thought, "a prompt does not hold what was sampled before as it was sampled"
+            assert thought, _NOT_HELD
             rest = said.token_ids[len(thought) :] if said.token_ids[: len(thought)] == thought else said.token_ids
-            assert any(then.prompt_ids[at : at + len(rest)] == rest for at in range(len(then.prompt_ids)))
+            assert any(then.prompt_ids[at : at + len(rest)] == rest for at in range(len(then.prompt_ids))), _NOT_HELD

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pydantic import Field
 
 from rlforge.deadlines import deadline
-from rlforge.errors import ConfigError, EndpointBusy, EndpointUnavailable
+from rlforge.errors import ConfigError, DeadlineExceeded, EndpointBusy, EndpointError, EndpointUnavailable
 from rlforge.interfaces import Environment, World
 from rlforge.registry import suggest
 from rlforge.transports.config import EndpointConfig
@@ -80,12 +80,18 @@ class Environments:
         """
         ends = asyncio.get_running_loop().time() + within_s
         pause = _FIRST_PAUSE_S
+        last: EndpointError | None = None
         while True:
-            left = ends - asyncio.get_running_loop().time()
+            patience = deadline(ends - asyncio.get_running_loop().time(), f"a world for rollout '{start.rollout_id}'")
             try:
-                async with deadline(left, f"a world for rollout '{start.rollout_id}'"):
+                async with patience:
                     return await self._open(self._environment(start.task), start, step_timeout_s)
+            except DeadlineExceeded as error:
+                if last is None or not patience.late:
+                    raise
+                raise last from error  # it says more than that the time is over
             except (EndpointUnavailable, EndpointBusy) as error:
+                last = error
                 wait = max(pause, getattr(error, "retry_after_s", 0.0)) * random.uniform(0.5, 1.0)
                 if asyncio.get_running_loop().time() + wait >= ends:
                     raise

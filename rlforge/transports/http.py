@@ -108,13 +108,17 @@ class HttpEnvironment(RemoteEnvironment):
                 attempts=2,
                 headers={KEY: key},
             )
-        except (asyncio.CancelledError, DeadlineExceeded):
+        except (asyncio.CancelledError, DeadlineExceeded, EndpointUnavailable, EndpointBroken):
             self.free_soon(f"{WORLDS}/{key}")  # where our servers put a world asked for with this key
             raise
         path = headers.get("location", "")
         if not path.startswith("/"):
             raise EndpointBroken(f"the world of {who} at {self.config.address} has no address: send it as `Location`")
-        return HttpWorld(self, path, who, timeout_s), _observation(said, 0, self.config)
+        try:
+            return HttpWorld(self, path, who, timeout_s), _observation(said, 0, self.config)
+        except EndpointBroken:
+            self.free_soon(path)
+            raise
 
     async def _page(self, split: str, offset: int, limit: int) -> list[Task]:
         query = urlencode({"split": split, "offset": offset, "limit": limit})

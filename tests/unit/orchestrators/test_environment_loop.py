@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rlforge.errors import ConfigError, ContextOverflow
+from rlforge.hosting.serve import serving
 from rlforge.loops.collect import GroupPlayer
 from rlforge.orchestrators.environment_loop import EnvironmentLoop
 from rlforge.orchestrators.environments import EnvironmentConfig, environment_of
@@ -17,6 +18,7 @@ from rlforge.rewards.router import Router
 from rlforge.tokens.renderer import ChatRenderer
 from rlforge.tokens.tokenizer import TokenizerConfig, build_tokenizer
 from rlforge.tokens.trajectories import trajectories
+from rlforge.transports.connect import connect_environment
 from rlforge.types import (
     Completion,
     FinishReason,
@@ -28,6 +30,7 @@ from rlforge.types import (
     Sampling,
     StopReason,
     Task,
+    WorldStart,
 )
 from tests.unit.orchestrators import worlds
 
@@ -234,17 +237,46 @@ async def test_an_observation_that_is_no_prompt_is_the_worlds_fault(ascii_render
     assert len(rollout.turns) == 1
 
 
-async def test_an_endpoint_that_is_not_there_is_asked_until_the_deadline(renderer: ChatRenderer) -> None:
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+async def test_an_endpoint_that_is_not_there_is_asked_until_the_deadline(scheme: str, renderer: ChatRenderer) -> None:
     config = EnvironmentLoop.Config.parse({"type": "environment_loop", "open_timeout_s": 0.8})
-    nobody = EnvironmentConfig(address="grpc://127.0.0.1:9", connect_timeout_s=0.2)
+    nobody = EnvironmentConfig(address=f"{scheme}://127.0.0.1:9", connect_timeout_s=0.2)
     loop = EnvironmentLoop(config, generate=saying(renderer, "1"), renderer=renderer, environments={"guess": nobody})
     await loop.start()
     began = time.monotonic()
     rollout = await loop.run(KEY, TASK, SAMPLING, 5)
     await loop.close()
     assert time.monotonic() - began < 3
-    assert rollout.stop_reason in {StopReason.ENVIRONMENT_ERROR, StopReason.TIMEOUT}
-    assert rollout.error
+    assert rollout.stop_reason == StopReason.ENVIRONMENT_ERROR
+    assert f"{scheme}://127.0.0.1:9" in rollout.error
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+async def test_a_world_that_does_not_come_free_in_time_ends_the_rollout_with_timeout(
+    scheme: str, renderer: ChatRenderer
+) -> None:
+    config = EnvironmentLoop.Config.parse({"type": "environment_loop", "open_timeout_s": 0.8})
+    async with serving(worlds.Guess, f"{scheme}://127.0.0.1:0", worlds=1) as address:
+        full = EnvironmentConfig(address=address, busy_timeout_s=0.2)
+        somebody = connect_environment(full)
+        await somebody.open(WorldStart(task=TASK, seed=1))
+        loop = EnvironmentLoop(config, generate=saying(renderer, "3"), renderer=renderer, environments={"guess": full})
+        await loop.start()
+        rollout = await loop.run(KEY, TASK, SAMPLING, 5)
+        await loop.close()
+        await somebody.close()
+    assert (rollout.stop_reason, rollout.turns) == (StopReason.TIMEOUT, ())
+    assert "came free" in rollout.error
+
+
+async def test_a_completion_that_does_not_come_in_time_ends_the_rollout_with_timeout(renderer: ChatRenderer) -> None:
+    async def hangs(request: GenerateRequest) -> Completion:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    rollout = await play(renderer, "Guess", hangs, deadline_s=0.1)
+    assert (rollout.stop_reason, rollout.turns) == (StopReason.TIMEOUT, ())
+    assert "waited 0.1 s for a completion" in rollout.error
 
 
 async def test_a_cancelled_rollout_frees_its_world(renderer: ChatRenderer) -> None:

@@ -119,24 +119,26 @@ async def test_a_template_that_leaves_old_reasoning_out_gives_a_trajectory_for_e
     assert forks > 30
 
 
-async def test_what_a_forgetful_template_keeps_of_a_reply_stays_as_it_was_sampled(tmp_path: Path) -> None:
-    renderer = renderer_of("forgets", tmp_path)
+@pytest.mark.parametrize("shape", ["forgets", "opens"])
+async def test_what_a_forgetful_template_keeps_of_a_reply_stays_as_it_was_sampled(shape: str, tmp_path: Path) -> None:
+    renderer = renderer_of(shape, tmp_path)
     for seed in range(30):
         policy = RandomPolicy(renderer, thinks=True)
         await played(policy, "Guess", seed)
         kept_in_prompts(policy.calls, policy.thought)
 
 
-@pytest.mark.parametrize("shape", ["chatml", "llama"])
+@pytest.mark.parametrize("shape", ["chatml", "llama", "forgets", "opens"])
 async def test_the_check_fails_when_history_is_encoded_again(shape: str, tmp_path: Path) -> None:
     renderer = renderer_of(shape, tmp_path)
-    policy = RandomPolicy(renderer)
+    forgetful = shape in ("forgets", "opens")
+    policy = RandomPolicy(renderer, thinks=forgetful)
     rollout = encoded_again(policy, await played(policy, "Guess", derive_seed(1)))
     calls = [
         (GenerateRequest(prompt_ids=turn.prompt_ids, sampling=Sampling(), seed=0), turn.completion)
         for turn in rollout.turns
     ]
     with pytest.raises(AssertionError, match="does not hold what was sampled"):
-        kept_in_prompts(calls)
+        kept_in_prompts(calls, policy.thought if forgetful else ())
     with pytest.raises(AssertionError, match="not behind the prompt it was sampled from"):
         learned_as_sampled(policy.calls, trajectories(rollout))
