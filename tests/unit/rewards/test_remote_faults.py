@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import tracemalloc
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -67,6 +68,15 @@ async def test_scorer_over_a_real_server(scheme):
     assert 15 <= metrics[f"scorer_{scheme}/requests"] <= 25
 
 
+@asynccontextmanager
+async def spoiled(scheme, thing, *changes):
+    """A reward behind a proxy that changes answers, over HTTP or gRPC."""
+    between = {"http": faults.http_proxy, "grpc": faults.grpc_proxy}[scheme]
+    async with serving(thing, f"{scheme}://127.0.0.1:0", kind="reward") as real, between(real, *changes) as both:
+        yield both
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
 @pytest.mark.parametrize(
     "change",
     [
@@ -80,24 +90,34 @@ async def test_scorer_over_a_real_server(scheme):
         faults.somebody_elses,
     ],
 )
-async def test_spoiled_answers_make_no_wrong_reward(change):
-    async with (
-        serving(Judged(), "http://127.0.0.1:0", kind="reward") as real,
-        faults.http_proxy(real, change) as (proxy, address),
-    ):
+async def test_spoiled_answers_make_no_wrong_reward(scheme, change):
+    async with spoiled(scheme, Judged(), change) as (proxy, address):
         rewards, metrics = await rewards_of(address, replies(80))
     assert proxy.done[change.__name__] >= 3
     assert_none_wrong(rewards)
-    ignored = metrics["scorer_http/ignored_answers"]
+    ignored = metrics[f"scorer_{scheme}/ignored_answers"]
     assert (ignored > 0) == (change in (faults.wrong_ids, faults.duplicated, faults.somebody_elses))
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+async def test_an_answer_that_comes_after_the_deadline_with_another_value_is_never_recorded(scheme):
+    judged = Judged()
+    async with spoiled(scheme, judged, faults.late) as (proxy, address):
+        rewards, metrics = await rewards_of(address, replies(80), timeout_s=0.3)
+        await asyncio.sleep(0.6)  # the last late answer is on its way
+    assert proxy.done["late"] >= 3
+    assert_none_wrong(rewards)
+    assert len(judged.asked) > 80
+    assert metrics[f"scorer_{scheme}/requests"] > 20
 
 
 async def test_answers_that_are_no_numbers_leave_their_rollouts_unscored():
     async with (
         serving(Judged(), "http://127.0.0.1:0", kind="reward") as real,
-        faults.http_proxy(real, faults.not_finite) as (_, address),
+        faults.http_proxy(real, faults.not_finite) as (proxy, address),
     ):
         rewards, _ = await rewards_of(address, replies(40))
+    assert proxy.done["not_finite"] >= 1
     assert_none_wrong(rewards, least_scored=0.3)
     assert {r.scores[0].error_kind for r in rewards if r.value is None} == {"malformed"}
 
@@ -107,7 +127,7 @@ async def test_answers_that_are_no_numbers_leave_their_rollouts_unscored():
 async def test_spoiled_connections_make_no_wrong_reward(scheme, fault):
     judged = Judged()
     async with serving(judged, f"{scheme}://127.0.0.1:0", kind="reward") as real:
-        proxy = faults.Proxy(int(real.rpartition(":")[2]), faults=(fault,), share=0.4, seed=2)
+        proxy = faults.Proxy(int(real.rpartition(":")[2]), faults=(fault,), share=0.4, seed=2, always_first=True)
         await proxy.start()
 
         async def drop_now_and_then():
@@ -122,9 +142,27 @@ async def test_spoiled_connections_make_no_wrong_reward(scheme, fault):
         finally:
             dropping.cancel()
             await proxy.stop()
+    assert proxy.done[fault] >= 1
     for rewards, _ in batches:
         assert_none_wrong(rewards, least_scored=0.9)
     assert set(judged.asked) == {one.id for one in replies(30)}
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+async def test_answers_that_drip_in_too_slowly_leave_their_rollouts_unscored_in_time(scheme):
+    def wordy(rollout):
+        return {"reward": 1.0, **{f"for part {number} of the reply": 1.0 for number in range(60)}}
+
+    async with serving(wordy, f"{scheme}://127.0.0.1:0", kind="reward") as real:
+        proxy = faults.Proxy(int(real.rpartition(":")[2]), faults=("drip",), share=1.0, pause_s=0.05)
+        await proxy.start()
+        address = f"{scheme}://127.0.0.1:{proxy.port}"
+        async with asyncio.timeout(15):
+            rewards, _ = await rewards_of(address, replies(40), batch_size=40, attempts=2, timeout_s=0.7)
+        await proxy.stop()
+    assert proxy.done["drip"] >= 1
+    assert [reward.value for reward in rewards] == [None] * 40
+    assert {(reward.scores[0].error_kind, reward.scores[0].attempts) for reward in rewards} == {("timeout", 2)}
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
@@ -170,20 +208,25 @@ async def test_server_that_stays_away_leaves_rollouts_unscored_in_time(scheme):
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
-async def test_memory_stays_flat_over_many_requests(scheme):
-    async with serving(lambda rollout: 1.0, f"{scheme}://127.0.0.1:0", kind="reward") as address:
-        scorer = {"type": scheme, "address": address, "batch_size": 4}
+async def test_memory_stays_flat_over_many_requests_that_meet_faults(scheme):
+    async with serving(lambda rollout: 1.0, f"{scheme}://127.0.0.1:0", kind="reward") as real:
+        proxy = faults.Proxy(int(real.rpartition(":")[2]), faults=("reset", "garbage"), share=0.4, seed=2)
+        await proxy.start()
+        scorer = {"type": scheme, "address": f"{scheme}://127.0.0.1:{proxy.port}", "batch_size": 4}
         router = Router(Router.Config.parse({"scorers": [scorer]}))
         await router.start()
         sizes = []
         tracemalloc.start()
         for _ in range(4):
-            for _ in range(3):
+            for _ in range(2):
+                await proxy.drop()  # new connections meet new faults
                 await router.reward(replies(20))
             gc.collect()
             sizes.append(tracemalloc.get_traced_memory()[0])
         tracemalloc.stop()
         await router.close()
+        await proxy.stop()
+    assert proxy.done["reset"] + proxy.done["garbage"] >= 3
     assert sizes[3] - sizes[1] < 64 << 10, sizes
 
 
