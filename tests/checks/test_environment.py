@@ -12,6 +12,8 @@ from rlforge.checks.report import Report
 from rlforge.transports.config import EndpointConfig
 from rlforge.wire.pb.environment_pb2_grpc import add_EnvironmentServicer_to_server
 from tests.checks.broken.environments import BROKEN, ClingsToItsWorlds, Right, StepsAgain, TakesItsTime
+from tests.checks.broken.http_environments import BROKEN as BROKEN_OVER_HTTP
+from tests.checks.broken.http_environments import RightOverHttp, listening_over_http
 from tests.checks.broken.stray import listening
 
 TOKEN = "open sesame"
@@ -44,6 +46,29 @@ async def test_a_broken_environment_fails_the_check_of_what_it_lacks(
     server: type[Right], lacks: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = await checked(server, monkeypatch, only=lacks)
+    assert report.named(Outcome.FAILED) == [lacks]
+    assert report.exit_code == 1
+
+
+async def checked_over_http(server: type[RightOverHttp], lacks: str, monkeypatch: pytest.MonkeyPatch) -> Report:
+    monkeypatch.setenv("CHECK_TOKEN", TOKEN)
+    served = server()
+    served.token = TOKEN
+    async with listening_over_http(served) as address:
+        config = EndpointConfig(address=address, token="env:CHECK_TOKEN")
+        quick = {"patience_s": 1.0, "seconds": 0.2, "worlds": 4, "only": lacks}
+        return await check_environment(config, EnvironmentChecks.parse(quick))
+
+
+@pytest.mark.parametrize(
+    ("server", "lacks"), BROKEN_OVER_HTTP.items(), ids=[server.__name__ for server in BROKEN_OVER_HTTP]
+)
+async def test_a_broken_environment_over_http_fails_the_check_of_what_it_lacks_and_a_right_one_passes_it(
+    server: type[RightOverHttp], lacks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = await checked_over_http(RightOverHttp, lacks, monkeypatch)
+    assert right.named(Outcome.PASSED) == [lacks]
+    report = await checked_over_http(server, lacks, monkeypatch)
     assert report.named(Outcome.FAILED) == [lacks]
     assert report.exit_code == 1
 

@@ -16,7 +16,14 @@ from rlforge.recipe import Recipe, read_document
 from rlforge.recipe.strict_yaml import parse_yaml
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*/*.md")])
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "examples").glob("*/*.md"),
+        *(ROOT / "environments").glob("*/README.md"),
+    ]
+)
 RECIPES = sorted((ROOT / "examples").glob("*/recipe.yaml"))
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMANDS: Any = typer.main.get_command(app)
