@@ -15,6 +15,8 @@ RUNS = HERE / "runs"
 ADDRESSES = ("grpc://127.0.0.1:50151", "http://127.0.0.1:50152")
 KILL_AT_STEP = 5
 AWAY_S = 15.0
+RIGHTLY = ("right, scored 1", "wrong, scored 0")
+"""What a rollout and its reward may be; the demonstration fails at any other."""
 
 
 def main() -> int:
@@ -35,8 +37,10 @@ def main() -> int:
         training.terminate()
         for endpoint in endpoints:
             endpoint.kill()
-    tell(RunFolder.open(RUNS / name), environment["REWARD_TOKEN"])
-    return code
+    wrong = tell(RunFolder.open(RUNS / name), environment["REWARD_TOKEN"])
+    for what in wrong:
+        print(f"demo: this must not be: {what}")
+    return code or bool(wrong)
 
 
 def start(environment: dict[str, str]) -> list[subprocess.Popen[bytes]]:
@@ -54,10 +58,13 @@ def wait_for_step(training: subprocess.Popen[bytes], run: Path, step: int) -> No
     raise SystemExit(f"training ended with {training.returncode} before step {step}")
 
 
-def tell(folder: RunFolder, token: str) -> None:
+def tell(folder: RunFolder, token: str) -> list[str]:
+    """Prints what became of the run; what must not have become of it."""
     rollouts = [one for step in folder.rollout_steps("grpo") for one in folder.rollouts("grpo", step)]
+    ids = Counter(one.id for one in rollouts)
+    doubled = sum(count > 1 for count in ids.values())
     found = Counter(verdict(one) for one in rollouts)
-    print(f"demo: {len(rollouts)} rollouts, each {len({one.id for one in rollouts}) == len(rollouts) and 'once'}")
+    print(f"demo: {len(rollouts)} rollouts, {'each once' if not doubled else f'{doubled} more than once'}")
     print("demo: " + ", ".join(f"{count} {kind}" for kind, count in found.most_common()))
     for event in folder.events.read("endpoint_down"):
         print(f"demo: {event.message}")
@@ -65,6 +72,9 @@ def tell(folder: RunFolder, token: str) -> None:
     print(f"demo: step {longest.step} waited {longest.metrics['time/collect_s']:.1f} s for its rollouts")
     written = [path for path in folder.path.rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
     print(f"demo: files of the run that hold the token: {len(written)}")
+    wrong = [f"{count} rollouts {kind}" for kind, count in found.items() if kind not in RIGHTLY]
+    wrong += [f"{doubled} rollouts are there more than once"] * bool(doubled)
+    return wrong + [f"{path} holds the token" for path in written]
 
 
 def verdict(rollout) -> str:
