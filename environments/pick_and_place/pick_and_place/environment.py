@@ -34,7 +34,7 @@ class PickAndPlace:
 
     @classmethod
     def tasks(cls, split: str) -> list[Task]:
-        """Two packages, or as the level after the underscore says; no layout is in two parts."""
+        """Two packages, or as the level after the underscore says; no layout of two or more is in two parts."""
         part, _, level = split.partition("_")
         first, count = PARTS[part]
         info = LEVELS[level or "normal"]

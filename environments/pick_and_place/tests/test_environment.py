@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pick_and_place import Explained, PickAndPlace
 from pick_and_place import environment as module
+from pick_and_place.environment import PARTS, layout
 from pick_and_place.expert import expert
 from pick_and_place.language import Action, Package, State
 from pick_and_place.measure import play, table
@@ -48,11 +49,16 @@ def test_worlds_of_one_process_do_not_touch_one_another() -> None:
     assert other.step("open")[0] == before
 
 
-def test_layouts_to_measure_on_are_never_trained_on() -> None:
-    layouts = {split: {each.info["layout"] for each in PickAndPlace.tasks(split)} for split in PickAndPlace.splits}
-    assert not layouts["train"] & (layouts["test"] | layouts["validation"])
-    assert not layouts["validation"] & layouts["test"]
-    assert len({each.id for each in PickAndPlace.tasks("train")}) == 4096
+@pytest.mark.parametrize("level", ["", "_hard"])
+def test_layouts_to_measure_on_are_never_trained_on(level: str) -> None:
+    def layouts(part: str) -> set[str]:
+        told = [each.info for each in PickAndPlace.tasks(f"{part}{level}")]
+        return {repr(layout(info["packages"], info["span"], info["layout"])) for info in told}
+
+    train, validation, test = map(layouts, PARTS)
+    assert not train & (validation | test)
+    assert not validation & test
+    assert len({each.id for each in PickAndPlace.tasks(f"train{level}")}) == 4096
 
 
 def test_the_reward_is_for_the_outcome_alone_and_the_last_turn_allowed_is_the_end() -> None:
