@@ -56,7 +56,7 @@ async def checked_over_http(server: type[RightOverHttp], lacks: str, monkeypatch
     served.token = TOKEN
     async with listening_over_http(served) as address:
         config = EndpointConfig(address=address, token="env:CHECK_TOKEN")
-        quick = {"patience_s": 1.0, "seconds": 0.2, "worlds": 4, "only": lacks}
+        quick = {"patience_s": 10.0, "seconds": 0.2, "worlds": 4, "only": lacks}
         return await check_environment(config, EnvironmentChecks.parse(quick))
 
 

@@ -122,7 +122,7 @@ async def test_environments_are_mixed_by_weight_and_each_task_is_played_in_its_o
 # --- behind an endpoint with faults ------------------------------------------------------------------------------
 
 
-def behind(folder: Path, address: str, max_unscored: float) -> Recipe:
+def behind(folder: Path, address: str, *, max_unscored: float, open_timeout_s: float = 3.0) -> Recipe:
     """A run in a world that is served."""
     rows = [{"id": n, "prompt": f"say {n}"} for n in range(8)]
     (folder / "tasks.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -131,7 +131,7 @@ def behind(folder: Path, address: str, max_unscored: float) -> Recipe:
         data=[{"type": "jsonl", "path": str(folder / "tasks.jsonl"), "name": "say"}],
         environments={"adding": {"address": address, "connect_timeout_s": 0.5}},
         rewards={"scorers": [{"type": "environment"}], "max_unscored": max_unscored},
-        orchestrator={"type": "environment_loop", "on_long_reply": "step", "open_timeout_s": 3, "step_timeout_s": 0.5},
+        orchestrator={"type": "environment_loop", "on_long_reply": "step", "open_timeout_s": open_timeout_s},
         groups_per_step=4,
         evaluations=[],
     )
@@ -170,7 +170,7 @@ async def test_training_ends_over_an_endpoint_with_faults_where_fewer_may_stay_u
     async with serving(Adding, "grpc://127.0.0.1:0") as real:
         proxy = Proxy(int(real.rpartition(":")[2]), faults=("garbage",), share=1.0)
         await proxy.start()
-        plan = behind(tmp_path, f"grpc://127.0.0.1:{proxy.port}", max_unscored=0.2)
+        plan = behind(tmp_path, f"grpc://127.0.0.1:{proxy.port}", max_unscored=0.2, open_timeout_s=0.5)
         folder = RunFolder.create(tmp_path / "run", plan.yaml())
         async with asyncio.timeout(60):
             with pytest.raises(TooManyUnscored, match="12 of 12 rollouts are unscored"):
