@@ -26,7 +26,7 @@ RETRY_AFTER = "retry-after-ms"
 """Trailing metadata of a refusal for want of room: milliseconds to wait."""
 SHOWN_CHARACTERS = 2000
 
-_BROKEN_OFF = "Internal error from Core"
+BROKEN_OFF = "Internal error from Core"
 """What our own gRPC library says when it finds a stream gone while it writes."""
 _TOO_LONG = re.compile("message.*(larger|exceeds)", re.IGNORECASE)
 """What gRPC libraries say of a message beyond their limit, with the same status as for want of room."""
@@ -48,7 +48,7 @@ def from_status(error: Any, doing: str, secrets: Iterable[Secret | None] = ()) -
     message = f"{doing}: {code.name}: {said}" if said else f"{doing}: {code.name}"
     if code is StatusCode.RESOURCE_EXHAUSTED and not _TOO_LONG.search(said):
         return EndpointBusy(message, _advice_s(error))
-    if code is StatusCode.INTERNAL and said == _BROKEN_OFF:
+    if code is StatusCode.INTERNAL and said == BROKEN_OFF:
         return EndpointUnavailable(f"{doing}: the connection broke off")
     return _MEANING.get(code, EndpointRefused)(message + _hint(code))
 

@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 from rlforge.checks.environment.case import EnvironmentCase, over
 from rlforge.checks.fault import REFUSALS, UNREADABLE, Fault
 from rlforge.checks.hostile import GARBAGE, OVERSIZED_BYTES, WRONG_TOKENS, keeps_out
+from rlforge.checks.line import EnvironmentLine
 from rlforge.checks.properties import Failed, Property, Skipped
 from rlforge.errors import DeadlineExceeded
-from rlforge.wire.pb.environment_pb2 import Action
+from rlforge.transports.grpc_status import BROKEN_OFF
+from rlforge.wire.pb.environment_pb2 import Action, Observation
 from rlforge.wire.pb.types_pb2 import Message
 
 
@@ -45,14 +47,29 @@ async def demands_the_token(case: EnvironmentCase) -> str:
         line = case.dial(case.place.with_token(token))
         try:
             await keeps_out(line.describe(), f"Describe with {what}")
-            world = line.world()
-            try:
-                await keeps_out(world.ask(case.start()), f"a world with {what}")
-            finally:
-                await world.free()
+            await keeps_out(_begun(case, line), f"a world with {what}")
         finally:
             await line.close()
     return "no token, a wrong one and an empty one were refused, for Describe and for a world"
+
+
+async def _begun(case: EnvironmentCase, line: EnvironmentLine) -> Observation:
+    """What a new world first shows. Raises Fault with the status that the server gave."""
+    world = line.world()
+    try:
+        return await world.ask(case.start())
+    except Fault as fault:
+        if fault.said != BROKEN_OFF:
+            raise
+    finally:
+        await world.free()
+    silent = (
+        line.world()
+    )  # the server ended the stream while we wrote, which hides its status: this time we only listen
+    try:
+        raise await silent.ending()
+    finally:
+        await silent.free()
 
 
 def _nonsense(case: EnvironmentCase) -> dict[str, Action]:
