@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import typer
 
 from rlforge import __version__
 from rlforge.cli import bench, check, recipe, reward, runs, serve, train
+from rlforge.cli.output import objects_alone
 from rlforge.errors import ConfigError, RlforgeError
 
 app = typer.Typer(
@@ -44,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:
-        app([argument for argument in given if argument != "--debug"], prog_name="rlforge")
+        with objects_alone() if "--json" in given else nullcontext():
+            app([argument for argument in given if argument != "--debug"], prog_name="rlforge")
     except RlforgeError as error:
         if debug:
             traceback.print_exc()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -20,7 +22,8 @@ from rlforge.types import Conversation, Document, Task
 class PythonSource:
     """Calls a function that returns (or yields) items: ours, or mappings with the keys of a JSONL row.
 
-    The function must give the same items in the same order every time: draw from a seed, never from the clock.
+    The function must give the same items in the same order every time: draw from a seed, never from the clock. What it
+    prints goes to stderr: stdout is for what was asked of us.
     """
 
     class Config(SourceConfig):
@@ -39,7 +42,8 @@ class PythonSource:
     def __init__(self, config: Config, *, base: Path) -> None:
         """Raises ConfigError when there is no such function, ExtensionError when it raises, DataError for a bad row."""
         self._config = config
-        function = import_function(config.function, "source function", base)
+        with redirect_stdout(sys.stderr):
+            function = import_function(config.function, "source function", base)
         self.name = config.name or config.function.rpartition(":")[2]
         selection = select(self._scan(function), config, self.name)
         self._items = selection.places
@@ -60,14 +64,14 @@ class PythonSource:
 
     def _rows(self, function: Callable[..., object]) -> Iterator[object]:
         part = f"source '{self.name}' ({self._config.function})"
-        with boundary(part):
+        with boundary(part), redirect_stdout(sys.stderr):
             rows = function(**self._config.options)
         if not isinstance(rows, Iterable) or isinstance(rows, str | Mapping):
             raise DataError(f"{part} returned {type(rows).__name__}; return or yield items, one after another")
         iterator = iter(cast(Iterable[object], rows))
         end = object()
         while True:
-            with boundary(part):
+            with boundary(part), redirect_stdout(sys.stderr):
                 row = next(iterator, end)
             if row is end:
                 return

@@ -1,4 +1,4 @@
-"""The memory plan: what a recipe will hold at the same time, against what the machine has."""
+"""The memory plan: what a recipe will hold at the same time, against what a machine without a GPU has."""
 
 from __future__ import annotations
 

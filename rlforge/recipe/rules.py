@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from rlforge.errors import RlforgeError
+from rlforge.errors import ConfigError
 from rlforge.loops.sft import SFTConfig
 from rlforge.recipe.findings import Case, Finding, UsedSource
 from rlforge.registry import ALGORITHMS, suggest
-from rlforge.rewards.python.loading import load_function
+from rlforge.rewards.python.scorer import PythonScorer, check_function
 
 Rule: TypeAlias = Callable[[Case], Iterator[Finding]]
 
@@ -162,6 +162,42 @@ def held_out_is_held_out(case: Case) -> Iterator[Finding]:
             )
 
 
+def evaluations_ask_every_source(case: Case) -> Iterator[Finding]:
+    """An evaluation walks its sources one after another, up to its `limit`; nothing is mixed."""
+    for stage in case.recipe.stage_list:
+        for number, evaluation in enumerate(stage.evaluations):
+            place = f"stages.{stage.name}.evaluations.{number}"
+            used = [source for source in case.sources if source.key.startswith(f"{place}.data.")]
+            yield from _ignored_weights(used)
+            yield from _sources_beyond_the_limit(used, evaluation.limit, place)
+
+
+def _ignored_weights(used: Sequence[UsedSource]) -> Iterator[Finding]:
+    for source in used:
+        if (weight := getattr(source.config, "weight", 1.0)) != 1.0:
+            yield Finding(
+                severity="warning",
+                key=f"{source.key}.weight",
+                message=f"weight={weight:g} does nothing: an evaluation walks its sources one after another",
+                hint="limit, of each source",
+            )
+
+
+def _sources_beyond_the_limit(used: Sequence[UsedSource], limit: int, place: str) -> Iterator[Finding]:
+    before = 0
+    for source in used:
+        if source.source is None:
+            return
+        if before >= limit:
+            yield Finding(
+                severity="warning",
+                key=source.key,
+                message=f"none of its tasks are asked: those of the sources before it use up limit={limit}",
+                hint=f"a limit for each source, or a larger {place}.limit",
+            )
+        before += len(source.source)
+
+
 def model_exists(case: Case) -> Iterator[Finding]:
     """A model folder has a config.json."""
     path = case.recipe.model.path
@@ -174,13 +210,12 @@ def model_exists(case: Case) -> Iterator[Finding]:
 
 
 def functions_import(case: Case) -> Iterator[Finding]:
-    """A scorer's function is there."""
+    """A scorer's function is there and takes its options, found out in a process of its own as in training."""
     for key, scorer in case.scorers():
-        function = getattr(scorer, "function", None)
-        if isinstance(function, str):
+        if isinstance(scorer, PythonScorer.Config):
             try:
-                load_function(function)
-            except RlforgeError as error:
+                check_function(scorer.model_copy(update={"workers": 1}))
+            except ConfigError as error:
                 yield Finding(severity="error", key=f"{key}.function", message=str(error))
 
 
@@ -279,6 +314,7 @@ RULES: tuple[Rule, ...] = (
     sources_can_be_read,
     sources_hold_what_the_stage_learns_from,
     held_out_is_held_out,
+    evaluations_ask_every_source,
     model_exists,
     functions_import,
     rewards_where_needed,

@@ -140,6 +140,25 @@ def test_recipe_check_tells_errors_and_warnings(recipe: Path, capsys: pytest.Cap
     assert [finding["severity"] for finding in report["findings"]] == ["error", "warning"]
 
 
+def test_json_is_alone_on_stdout_whatever_the_users_code_prints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "noisy.py").write_text(
+        "print('imported')\n"
+        "def tasks():\n    print('called')\n    yield {'prompt': '1+1=', 'answer': '2'}\n    print('done')\n"
+        "def reward(rollout):\n    return 1.0\n"
+    )
+    path = tmp_path / "recipe.yaml"
+    recipe = RECIPE.replace("{type: jsonl, path: tasks.jsonl}", "{type: python, function: noisy.py:tasks}")
+    path.write_text(recipe.replace('{type: regex, pattern: "^{answer}$"}', "{type: python, function: noisy.py:reward}"))
+    assert _main("recipe", "check", str(path), "--json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["findings"] == []
+    assert err.split() == ["imported", "called", "done"]
+    assert _main("recipe", "check", str(path)) == 0
+    assert "called" not in capsys.readouterr().out
+
+
 def test_train_refuses_what_the_doctor_refuses_before_a_folder_is_made(
     recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,12 @@ def source(base: Path, name: str, /, **config: Any) -> PythonSource:
     return PythonSource(PythonSource.Config.parse({"function": f"tasks.py:{name}", **config}), base=base)
 
 
+def test_what_a_function_prints_goes_to_stderr(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (base / "tasks.py").write_text("def loud():\n    print('reading')\n    yield {'prompt': '1'}\n")
+    source(base, "loud")
+    assert capsys.readouterr() == ("", "reading\n")
+
+
 def test_a_generator_with_options_gives_tasks(base: Path) -> None:
     made = source(base, "additions", options={"count": 5, "seed": 7}, name="add")
     again = source(base, "additions", options={"count": 5, "seed": 7}, name="add")

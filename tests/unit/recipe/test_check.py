@@ -61,13 +61,21 @@ def test_every_schema_error_is_a_finding(sound: Path) -> None:
             "stages.grpo.stop_when.metric",
             "no evaluation",
         ),
-        ("generators.policy.kv_cache_gb=1000000", "model", "the machine has"),
-        ("model.init.layers=100000000", "model", "the machine has"),
         ("rewards=null", "stages.grpo", "names no scorer"),
     ],
 )
 def test_rule_across_keys_says_why(sound: Path, override: str, key: str, words: str) -> None:
     assert words in str(_found(sound, override)[key])
+
+
+@pytest.mark.parametrize("override", ["generators.policy.kv_cache_gb=1000000", "model.init.layers=100000000"])
+def test_memory_is_planned_where_no_gpu_holds_it(
+    sound: Path, override: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "the machine has" in _found(sound, override)["model"].message
+    (tmp_path / "nvidia-smi").touch(mode=0o755)
+    assert "model" not in _found(sound, override)
 
 
 def test_stage_that_gets_the_wrong_kind_of_data_is_named(sound: Path) -> None:
@@ -93,6 +101,30 @@ def test_function_that_does_not_import_is_refused(sound: Path) -> None:
         sound, "    - type: regex\n      pattern: ^{answer}$", "    - type: python\n      function: reward.py:reward"
     )
     assert "reward" in _found(sound)["rewards.scorers.0.function"].message
+
+
+def test_function_is_imported_where_it_cannot_end_the_doctor_and_with_its_options(sound: Path) -> None:
+    reward = sound.parent / "reward.py"
+    reward.write_text("import os\nos._exit(3)\n")
+    old = "    - type: regex\n      pattern: ^{answer}$"
+    _change(sound, old, "    - {type: python, function: reward.py:reward, options: {scale: 2}}")
+    assert "exit status 3" in _found(sound)["rewards.scorers.0.function"].message
+    reward.write_text("def reward(rollout):\n    return 1.0\n")
+    assert "cannot be called as reward(rollout, scale=…)" in _found(sound)["rewards.scorers.0.function"].message
+    reward.write_text("def reward(rollout, scale):\n    return scale\n")
+    assert _found(sound) == {}
+
+
+def test_evaluation_that_ignores_weights_and_never_comes_to_a_source_is_told(sound: Path) -> None:
+    (sound.parent / "more.jsonl").write_text('{"prompt": "9+9=", "answer": "18"}\n')
+    data = "[{type: jsonl, path: tasks.jsonl, name: first, weight: 3}, {type: jsonl, path: more.jsonl}]"
+    evaluation = f"evaluations: [{{data: {data}, limit: 20, max_new_tokens: 8}}]"
+    _change(sound, "    algorithm: grpo\n", f"    algorithm: grpo\n    {evaluation}\n")
+    found = _found(sound)
+    assert "weight=3 does nothing" in found["stages.grpo.evaluations.0.data.0.weight"].message
+    assert "use up limit=20" in found["stages.grpo.evaluations.0.data.1"].message
+    assert {finding.severity for finding in found.values()} == {"warning"}
+    assert "stages.grpo.evaluations.0.data.1" not in _found(sound, "stages.grpo.evaluations.0.limit=21")
 
 
 def test_evaluation_on_training_data_is_told(sound: Path) -> None:
