@@ -85,12 +85,15 @@ def evaluate(
     from rlforge.recipe.load import load_recipe
     from rlforge.run.evaluate import evaluate as run_evaluate
 
-    measured = asyncio.run(run_evaluate(load_recipe(recipe, overrides or ()), model=_model(recipe, model), stage=stage))
+    plan, folder = load_recipe(recipe, overrides or ()), _model(recipe, model)
+    measured = asyncio.run(run_evaluate(plan, model=folder, stage=stage, tell=_warn))
     if as_json:
-        print_json({"recipe": str(recipe), "model": model, "evaluations": measured})
+        metrics = {name: evaluation.metrics for name, evaluation in measured.items()}
+        tasks = {name: [asdict(result) for result in found.results] for name, found in measured.items()}
+        print_json({"recipe": str(recipe), "model": model, "evaluations": metrics, "tasks": tasks})
         return
-    for name, metrics in measured.items():
-        print(f"{name}: {evaluation_text(metrics)}")
+    for name, evaluation in measured.items():
+        print(f"{name}: {evaluation_text(evaluation.metrics)}")
 
 
 async def _trained(recipe: Recipe, folder: RunFolder, progress: Display | Lines, stage: str | None) -> Any:
@@ -116,10 +119,14 @@ def _refuse(findings: list[Finding]) -> None:
     """Tell warnings; raise ConfigError on errors."""
     for finding in findings:
         if finding.severity == "warning":
-            messages().print(f"warning: {finding}", markup=False)
+            _warn(str(finding))
     errors = [str(finding) for finding in findings if finding.severity == "error"]
     if errors:
         raise ConfigError("\n".join(errors))
+
+
+def _warn(said: str) -> None:
+    messages().print(f"warning: {said}", markup=False)
 
 
 def _resumed(run: str, runs_dir: str, overrides: list[str] | None) -> tuple[RunFolder, Recipe]:

@@ -186,7 +186,7 @@ def _source_name(source: PartConfig) -> str:
 
 
 def evaluation_text(metrics: Mapping[str, float]) -> str:
-    """Accuracy with its interval, and whatever pass@k there is."""
+    """Accuracy with its interval, whatever pass@k there is, and how many attempts have no reward, if any."""
     short = {key.rpartition("/")[2]: value for key, value in metrics.items()}
     told: list[str] = []
     for name in (
@@ -197,7 +197,10 @@ def evaluation_text(metrics: Mapping[str, float]) -> str:
         if name in short:
             interval = f" [{short[f'{name}_low']:.3f}, {short[f'{name}_high']:.3f}]" if f"{name}_low" in short else ""
             told.append(f"{name.replace('_', ' ')} {short[name]:.3f}{interval}")
-    return ", ".join(told) or "nothing was scored"
+    told = told or ["nothing was scored"]
+    if short.get("unscored_share", 0) > 0:
+        told.append(f"unscored {short['unscored_share']:.0%}")
+    return ", ".join(told)
 
 
 def result_table(result: RunResult) -> Table:

@@ -16,9 +16,10 @@ from rlforge.interfaces import Source
 from rlforge.loops.collect import Collector
 from rlforge.loops.intervals import Interval, mean_interval, pass_at_k, wilson
 from rlforge.registry import SOURCES
+from rlforge.rewards.guard import UnscoredGuard
 from rlforge.runlog.evaluations import TaskResult
 from rlforge.seeds import derive_seed
-from rlforge.types import Group, GroupRequest, Metrics, Sampling, Task
+from rlforge.types import Group, GroupRequest, Metrics, Reward, Sampling, Task
 
 
 class EvaluationConfig(BaseConfig):
@@ -56,14 +57,26 @@ class Evaluation:
 class Evaluator:
     """Runs one configured evaluation whenever it is asked to."""
 
-    def __init__(self, config: EvaluationConfig, sources: Sequence[Source], collector: Collector, seed: int) -> None:
+    def __init__(
+        self,
+        config: EvaluationConfig,
+        sources: Sequence[Source],
+        collector: Collector,
+        seed: int,
+        max_unscored: float = 1.0,
+    ) -> None:
+        """`max_unscored` is the share of its rollouts that may stay unscored: beyond it survivors say nothing."""
         self.config = config
+        self._guard = UnscoredGuard(max_unscored=max_unscored)
         self._tasks = list(islice(_tasks(sources, config.name), config.limit))
         self._collector = collector
         self._seed = derive_seed(seed, "evaluation", config.name)
 
     async def evaluate(self, policy_version: int) -> Evaluation:
-        """Greedy attempts at every task, and `samples` sampled ones for pass@k."""
+        """Greedy attempts at every task, and `samples` sampled ones for pass@k.
+
+        Raises TooManyUnscored when more of either stay unscored than may.
+        """
         greedy = self._requests("greedy", 1, Sampling(temperature=0.0, max_new_tokens=self.config.max_new_tokens))
         sampled = self._requests(
             "sampled",
@@ -75,6 +88,9 @@ class Evaluator:
             [replace(request, policy_version=policy_version) for request in (*greedy, *sampled)]
         )
         first, rest = groups[: len(greedy)], groups[len(greedy) :]
+        for kind, played in (("greedy", first), ("sampled", rest)):
+            rewards = [rollout.reward for group in played for rollout in group.rollouts]
+            self._guard.check(rewards, during=f"evaluation '{self.config.name}', {kind} attempts")
         results = (*self._results(first, greedy=True), *self._results(rest, greedy=False))
         metrics = self._metrics(results, time.monotonic() - began)
         return Evaluation(name=self.config.name, metrics=metrics, results=results)
@@ -100,7 +116,7 @@ class Evaluator:
                     reward=reward,
                     success=None if reward is None else reward >= self.config.success_at,
                     reply=rollout.text,
-                    reason=rollout.reward.reason if rollout.reward else "",
+                    reason=_said(rollout.reward),
                 )
 
     def _metrics(self, results: Sequence[TaskResult], seconds: float) -> Metrics:
@@ -121,6 +137,14 @@ class Evaluator:
 
 def _with_interval(key: str, interval: Interval) -> Metrics:
     return {key: interval.value, f"{key}_low": interval.low, f"{key}_high": interval.high}
+
+
+def _said(reward: Reward | None) -> str:
+    """Why there is no reward or which gate closed, and then whatever each scorer said that is not in it yet."""
+    if reward is None:
+        return ""
+    said = [f"{s.scorer}: {s.reason}" for s in reward.scores if s.reason and s.reason not in reward.reason]
+    return "; ".join([reward.reason, *said] if reward.reason else said)
 
 
 def _successes(results: Sequence[TaskResult]) -> list[list[bool]]:

@@ -30,7 +30,7 @@ class Router:
         scorers: list[Annotated[PartConfig, Part(SCORERS)]]
         """Scorers in order; a gate stands before what it guards."""
         max_unscored: float = Field(0.2, ge=0, le=1)
-        """Share of a step's rollouts that may stay unscored; above it the run stops."""
+        """Share of the rollouts of a step or an evaluation that may stay unscored; above it the run stops."""
         batch_size: int = Field(256, ge=1)
         """Rollouts in one call of a scorer, at most."""
         concurrency: int = Field(64, ge=1)

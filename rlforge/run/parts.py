@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -26,6 +26,14 @@ def sources_of(recipe: Recipe, configs: Sequence[PartConfig]) -> list[Source]:
     """Sources in order; a loaded recipe has absolute paths, so that none depends on where we are."""
     offered = {"environments": recipe.environments}
     return [build(SOURCES, config, offered=offered, base=Path.cwd()) for config in configs]
+
+
+def skipped_rows(sources: Sequence[Source]) -> Iterator[tuple[str, list[str]]]:
+    """For each source that left bad rows out on the recipe's word: a sentence, and every row with what is wrong."""
+    for source in sources:
+        skipped: list[str] = list(getattr(source, "skipped", ()))
+        if skipped:
+            yield f"source '{source.name}' left out {len(skipped)} bad rows, the first: {skipped[0]}", skipped
 
 
 def mixture_of(config: StageConfig, sources: Sequence[Source], seed: int) -> Mixture:

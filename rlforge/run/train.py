@@ -12,7 +12,7 @@ from rlforge.cluster.placement import Cluster
 from rlforge.cluster.specs import LearnerSpec, RouterSpec
 from rlforge.config import PartConfig
 from rlforge.interfaces import Generator, RewardRouter, Source
-from rlforge.loops.evaluate import Evaluator
+from rlforge.loops.evaluate import EvaluationConfig, Evaluator
 from rlforge.loops.rl import RLConfig, run_rl
 from rlforge.loops.sft import SFTConfig, run_sft
 from rlforge.loops.stage import StageConfig
@@ -23,7 +23,15 @@ from rlforge.registry import CLUSTERS
 from rlforge.rewards.router import Router
 from rlforge.run.interrupt import Interrupt
 from rlforge.run.model import checked_model_folder, prepare_model
-from rlforge.run.parts import collector_of, every_source, generator_specs, mixture_of, rewards_of, sources_of
+from rlforge.run.parts import (
+    collector_of,
+    every_source,
+    generator_specs,
+    mixture_of,
+    rewards_of,
+    skipped_rows,
+    sources_of,
+)
 from rlforge.run.stages import chosen_stages
 from rlforge.runlog.checkpoints import Checkpoint
 from rlforge.runlog.folder import RunFolder
@@ -99,8 +107,7 @@ class Run:
         if resume:
             await parts.learner.restore(str(resume.path))
         run = StageRun(config, parts, resume)
-        sources = await self._sources(config.data)
-        self._tell_skipped(config, sources)
+        sources = await self._sources(config.data, f"stage '{config.name}'")
         await _LOOPS[type(config)](config, run, mixture_of(config, sources, self._recipe.seed))
         await self._cluster.release(*(part for part in (parts.collector, parts.router, parts.learner) if part))
         self._first_version = run.version + 1
@@ -116,6 +123,7 @@ class Run:
             total_steps=config.steps,
         )
         seed = derive_seed(self._recipe.seed, config.name)
+        max_unscored = _max_unscored(rewards_of(self._recipe, config))
         starting = asyncio.ensure_future(self._started_generators(config, model))
         generators, learner, router = await asyncio.gather(
             starting, self._cluster.learner(learner_spec), self._started_router(config, model, starting)
@@ -129,7 +137,7 @@ class Run:
             collector=collector,
             router=router,
             evaluators=[
-                Evaluator(evaluation, await self._sources(evaluation.data), collector, seed)
+                Evaluator(evaluation, await self._held_out(config, evaluation), collector, seed, max_unscored)
                 for evaluation in config.evaluations
                 if collector is not None
             ],
@@ -137,7 +145,7 @@ class Run:
             folder=self._folder,
             progress=self._progress,
             seed=seed,
-            max_unscored=_max_unscored(rewards_of(self._recipe, config)),
+            max_unscored=max_unscored,
             first_version=self._first_version,
             interrupted=self._interrupt,
         )
@@ -152,22 +160,21 @@ class Run:
         spec = RouterSpec(config=rewards, model=model)
         return await self._cluster.router(spec, await starting if spec.generators else {})
 
-    def _tell_skipped(self, config: StageConfig, sources: Sequence[Source]) -> None:
-        """Rows left out on the recipe's word are named in the run's events."""
-        for source in sources:
-            if skipped := list(getattr(source, "skipped", ())):
-                said = f"stage '{config.name}': source '{source.name}' left out {len(skipped)} bad rows"
-                self._folder.events.append("rows_skipped", said, rows=skipped)
-
     async def _started_generators(self, config: StageConfig, model: str) -> Mapping[str, Generator]:
         """The generators, started by the first stage that needs them; empty while none does."""
         if self._generators is None and _plays(config):
             self._generators = await self._cluster.generators(generator_specs(self._recipe, model, self._run_id))
         return self._generators or {}
 
-    async def _sources(self, configs: Sequence[PartConfig]) -> list[Source]:
-        """Built in a thread: some ask an endpoint and wait for its answer."""
-        return await asyncio.to_thread(sources_of, self._recipe, configs)
+    async def _held_out(self, config: StageConfig, evaluation: EvaluationConfig) -> list[Source]:
+        return await self._sources(evaluation.data, f"stage '{config.name}', evaluation '{evaluation.name}'")
+
+    async def _sources(self, configs: Sequence[PartConfig], place: str) -> list[Source]:
+        """Built in a thread: some ask an endpoint and wait for its answer. Rows left out are named in the events."""
+        sources = await asyncio.to_thread(sources_of, self._recipe, configs)
+        for said, rows in skipped_rows(sources):
+            self._folder.events.append("rows_skipped", f"{place}: {said}", rows=rows)
+        return sources
 
     async def _prepared_model(self) -> str:
         sources = await asyncio.to_thread(every_source, self._recipe) if self._recipe.model.init else []

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from rlforge.cli.sparkline import sparkline
-from rlforge.cli.watch import Display, Lines, Log
+from rlforge.cli.watch import Display, Lines, Log, evaluation_text
 from rlforge.recipe.document import Recipe
 from rlforge.runlog.progress import RunResult, StageResult
 
@@ -53,6 +53,12 @@ def test_lines_tell_reward_speed_and_time_left(recipe: Recipe) -> None:
     assert len(steps) == 1
     assert all(word in steps[0] for word in ("▁█", "reward 0.500", "accuracy 0.430", "200 tokens/s", "s left"))
     assert any("accuracy 0.430" in line for line in said)
+
+
+def test_evaluation_tells_how_many_attempts_have_no_reward() -> None:
+    assert evaluation_text({"eval/x/accuracy": 0.5, "eval/x/unscored_share": 0.0}) == "accuracy 0.500"
+    assert evaluation_text({"eval/x/accuracy": 0.5, "eval/x/unscored_share": 0.1}) == "accuracy 0.500, unscored 10%"
+    assert evaluation_text({"eval/x/unscored_share": 1.0}) == "nothing was scored, unscored 100%"
 
 
 def test_end_shows_before_and_after_and_the_next_command(recipe: Recipe) -> None:

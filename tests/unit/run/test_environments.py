@@ -99,7 +99,7 @@ async def test_a_recipe_that_plays_in_worlds_trains_measures_and_keeps_every_tur
     for group in {rollout.key.group for rollout in rollouts}:
         assert len({rollout.turns[0].prompt_ids for rollout in rollouts if rollout.key.group == group}) == 1
     measured = await evaluate(plan, model=str(RunFolder.open(tmp_path / "run").resolve("grpo/final").path), stage=None)
-    assert measured["held_out"]["eval/held_out/tasks"] == 3
+    assert measured["held_out"].metrics["eval/held_out/tasks"] == 3
 
 
 async def test_environments_are_mixed_by_weight_and_each_task_is_played_in_its_own(tmp_path: Path) -> None:

@@ -91,9 +91,9 @@ async def test_a_checkpoint_is_evaluated_as_it_was_in_training(tmp_path: Path) -
     plan = recipe(tmp_path)
     result = await run(plan, tmp_path / "run")
     model = str(RunFolder.open(tmp_path / "run").resolve("warm/final").path)
-    measured = await evaluate(plan, model=model, stage="warm")
+    measured = (await evaluate(plan, model=model, stage="warm"))["held_out"].metrics
     keys = ("eval/held_out/accuracy", "eval/held_out/reward_mean", "eval/held_out/pass_at_2")
-    assert {key: measured["held_out"][key] for key in keys} == {key: result.stages[0].after[key] for key in keys}
+    assert {key: measured[key] for key in keys} == {key: result.stages[0].after[key] for key in keys}
 
 
 async def test_evaluating_a_recipe_without_a_model_says_what_to_give(tmp_path: Path) -> None:
