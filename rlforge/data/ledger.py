@@ -93,7 +93,8 @@ class Ledger:
                 if (drawn.item.id, drawn.epoch) != (entry.task_id, entry.epoch):
                     raise RunError(
                         f"ledger: {_name(entry)} is not what the stream has there ('{drawn.item.id}', epoch "
-                        f"{drawn.epoch}); the data or the seed changed under the run"
+                        f"{drawn.epoch}); the data or the seed changed under the run: bring back what it began with, "
+                        "or start a new run"
                     )
 
     def truncated(self, step: int) -> Ledger:

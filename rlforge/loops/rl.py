@@ -47,7 +47,10 @@ class RLConfig(StageConfig):
 
 
 async def run_rl(config: RLConfig, run: StageRun, tasks: Mixture) -> None:
-    """The whole stage, synchronously: each step learns from rollouts of exactly the weights it starts from."""
+    """The whole stage, synchronously: each step learns from rollouts of exactly the weights it starts from.
+
+    Raises RunError when a resumed stage learned from other tasks than the data now has in their place.
+    """
     algorithm: Algorithm = build(ALGORITHMS, config.algorithm)
     guard = UnscoredGuard(max_unscored=run.parts.max_unscored)
     learner, collector, lap = run.parts.learner, run.parts.collector, run.lap
@@ -55,6 +58,7 @@ async def run_rl(config: RLConfig, run: StageRun, tasks: Mixture) -> None:
         raise ConfigError(
             f"stage '{config.name}' learns from rewards, but the recipe names no scorer; add rewards.scorers"
         )
+    run.ledger.check(0, (run.ledger.step or 0) * config.groups_per_step, tasks)
     async for step in run.steps():
         await run.publish()
         with lap("collect"):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from rlforge.data.ledger import Ledger
 from rlforge.deadlines import deadline
 from rlforge.interfaces import Generator, Learner, RewardRouter
-from rlforge.learner.schedule import phase
+from rlforge.learner.schedule import anneal_start, phase
 from rlforge.loops.collect import Collector
 from rlforge.loops.evaluate import Evaluation, Evaluator
 from rlforge.loops.stage import StageConfig
@@ -45,7 +45,7 @@ class StageParts:
     seed: int
     """Seed of this stage, derived from the run's."""
     max_unscored: float = 1.0
-    """Share of a step's rollouts that may stay unscored."""
+    """Share of a step's rollouts that may stay unscored; the evaluators know theirs."""
     first_version: int = 0
     """Policy version of the weights the stage starts from: one more than the last of the stage before."""
     interrupted: Callable[[], bool] = field(default=lambda: False)
@@ -182,7 +182,14 @@ class StageRun:
         return last or any(self._done % e.config.every == 0 for e in self.parts.evaluators)
 
     def _checkpoint_due(self) -> bool:
-        return self._ended() or self._done % self.config.checkpoint_every == 0
+        due = self._ended() or self._done % self.config.checkpoint_every == 0
+        return due or self._before_anneal() or self._best_yet()
+
+    def _before_anneal(self) -> bool:
+        """Whether the next step is the first annealed one: a later recipe may want to go on from here instead."""
+        return 0 < self._done < self.config.steps and self._done == anneal_start(
+            self.config.learner.schedule, self.config.steps
+        )
 
     async def _evaluate(self, *, first: bool = False) -> None:
         last = self._done >= self.config.steps
@@ -217,9 +224,8 @@ class StageRun:
     async def _checkpoint(self) -> None:
         folder, stage = self.parts.folder, self.config.name
         self._begin("checkpoint", self._done)
-        score = self._score()
-        best = score is not None and (self._best is None or score > self._best)
-        self._best = score if best else self._best
+        best = self._best_yet()
+        self._best = self._score() if best else self._best
         state = {"before": self._before, "best": self._best, "stopped_by": self._stopped_by}
         saving = folder.checkpoint(
             stage, self._done, policy_version=self.version, metrics=self._latest, state=state, phase=self._phase()
@@ -230,7 +236,13 @@ class StageRun:
             (path / _LEDGER).write_text(json.dumps(self.ledger.to_json()), encoding="utf-8")
         if best:
             folder.checkpoints.mark(stage, "best", self._done)
+        if self._before_anneal():
+            folder.checkpoints.mark(stage, "before_anneal", self._done)
         folder.checkpoints.prune(stage, self.config.keep_last)
+
+    def _best_yet(self) -> bool:
+        score = self._score()
+        return score is not None and (self._best is None or score > self._best)
 
     def _score(self) -> float | None:
         """What `best` goes by: the accuracy of the first evaluation, if it is of these very weights."""

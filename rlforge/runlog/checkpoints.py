@@ -1,6 +1,7 @@
 """checkpoints/<stage>/step_000123/: named, whole, and carrying where in its schedule the stage was.
 
-`final` and `best` are links beside the steps, so that `checkpoints/sft/final` opens in transformers as it is.
+`final`, `best` and `before_anneal` are links beside the steps, so that `checkpoints/sft/final` opens in transformers as
+it is.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Checkpoint:
     stage: str
     step: int
     phase: str
-    """Phase of the learning-rate schedule: `warmup`, `constant`, `anneal`, `done`."""
+    """Phase of the learning-rate schedule that the next step belongs to: `warmup`, `constant`, `anneal`; or `done`."""
     policy_version: int
     metrics: Metrics = field(default_factory=lambda: dict[str, float]())
     state: dict[str, Any] = field(default_factory=lambda: dict[str, Any]())
@@ -83,7 +84,7 @@ class Checkpoints:
         return every[-1] if every else None
 
     def mark(self, stage: str, name: str, step: int) -> Path:
-        """Let `<stage>/<name>` (`final`, `best`) point at the checkpoint of `step`; marked ones are never pruned."""
+        """Let `<stage>/<name>` (`final`, `best`, …) point at the checkpoint of `step`; marked ones are never pruned."""
         folder = self._folder(stage)
         target = f"step_{step:06d}"
         if not (folder / target).is_dir():

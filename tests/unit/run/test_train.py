@@ -1,12 +1,16 @@
 """A whole recipe in one process with the portable generator: stages, early end, resume, interruption, evaluation."""
 
+import asyncio
 import json
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rlforge.errors import ConfigError, TooManyUnscored
+from rlforge.cli import main
+from rlforge.errors import ConfigError, RunError, TooManyUnscored
 from rlforge.recipe import Recipe
 from rlforge.run.evaluate import evaluate
 from rlforge.run.train import train
@@ -19,6 +23,16 @@ def exact(rollout):
 
 def broken(rollout):
     raise ValueError("no")
+
+def choosy(rollout):
+    return 1.0 if rollout.task.id in ("sums/0", "sums/1") else None
+
+RIGHT, asked = (0, 1, 3, 2, 3, 1), 0
+
+def rehearsed(rollout):  # so many of the six tasks right in each evaluation, one after another
+    global asked
+    asked += 1
+    return float((asked - 1) % 6 < RIGHT[(asked - 1) // 6])
 """
 
 
@@ -67,6 +81,7 @@ async def test_stages_follow_one_another_and_leave_checkpoints_metrics_and_a_led
     steps = [step["entries"] for step in json.loads((final.path / "ledger.json").read_text())["steps"]]
     assert [entry["position"] for entries in steps for entry in entries] == list(range(6))
     assert "eval/held_out/pass_at_2" in result.stages[0].before
+    assert folder.checkpoints.marked("warm", "before_anneal") is None
 
 
 async def test_a_finished_run_is_reported_without_starting_anything(tmp_path: Path) -> None:
@@ -85,6 +100,82 @@ async def test_a_stop_rule_met_before_the_first_step_ends_the_stage_with_its_sta
 async def test_a_reward_that_always_fails_stops_the_run_instead_of_training_on_zeros(tmp_path: Path) -> None:
     with pytest.raises(TooManyUnscored, match="exception"):
         await run(recipe(tmp_path, reward="broken"), tmp_path / "run")
+
+
+async def test_a_stage_never_ends_on_an_evaluation_of_the_few_that_were_scored(tmp_path: Path) -> None:
+    with pytest.raises(TooManyUnscored, match="evaluation 'held_out', greedy attempts: 4 of 6"):
+        await run(recipe(tmp_path, reward="choosy", stop_at=1.0), tmp_path / "run")
+    assert RunFolder.open(tmp_path / "run").checkpoints.stages() == []
+
+
+async def test_the_best_the_last_before_the_anneal_and_the_final_checkpoint_are_kept(tmp_path: Path) -> None:
+    told = recipe(tmp_path, reward="rehearsed", sft_steps=5).model_dump(mode="json")
+    told["stages"] = told["stages"][:1]
+    told["stages"][0] |= {"keep_last": 1, "learner": {"schedule": {"anneal": "linear", "anneal_steps": 2}}}
+    told["stages"][0]["evaluations"][0] |= {"samples": 0}
+    result = await run(Recipe.parse(told), tmp_path / "run")
+    assert result.stages[0].after["eval/held_out/accuracy"] == 1 / 6
+    kept = RunFolder.open(tmp_path / "run").checkpoints
+    assert [checkpoint.step for checkpoint in kept.list("warm")] == [2, 3, 5]
+    marks = {name: kept.marked("warm", name) for name in ("best", "before_anneal", "final")}
+    assert {name: found and found.step for name, found in marks.items()} == {"best": 2, "before_anneal": 3, "final": 5}
+
+
+async def test_a_run_whose_data_changed_under_it_does_not_go_on(tmp_path: Path) -> None:
+    plan = recipe(tmp_path)
+    await run(plan, tmp_path / "run")
+    final = tmp_path / "run" / "checkpoints" / "grpo" / "final"
+    final.unlink()  # as if it had been interrupted after its last checkpoint
+    await run(plan, tmp_path / "run")
+    final.unlink()
+    rows = (tmp_path / "tasks.jsonl").read_text().splitlines()
+    (tmp_path / "tasks.jsonl").write_text("\n".join([rows[-1], *rows[:-1]]))
+    with pytest.raises(RunError, match="the data or the seed changed under the run"):
+        await run(plan, tmp_path / "run")
+
+
+async def test_sources_are_mixed_by_their_weights(tmp_path: Path) -> None:
+    told = recipe(tmp_path).model_dump(mode="json")
+    told["stages"] = told["stages"][1:]
+    often = told["stages"][0]["data"][0] | {"name": "often", "weight": 3.0}
+    told["stages"][0] |= {"data": [often, often | {"name": "seldom", "weight": 1.0}], "groups_per_step": 4}
+    await run(Recipe.parse(told), tmp_path / "run")
+    ledger = RunFolder.open(tmp_path / "run").resolve("grpo/final").path / "ledger.json"
+    entries = [entry for step in json.loads(ledger.read_text())["steps"] for entry in step["entries"]]
+    drawn = Counter(entry["task_id"].partition("/")[0] for entry in entries)
+    assert drawn == {"often": 6, "seldom": 2}
+
+
+async def test_bad_rows_left_out_of_training_and_of_evaluations_are_told(tmp_path: Path) -> None:
+    told = recipe(tmp_path).model_dump(mode="json")
+    with (tmp_path / "tasks.jsonl").open("a") as file:
+        file.write('\n{"prompt": 3}\n')
+    warm = told["stages"][0]
+    for data in (warm["data"][0], warm["evaluations"][0]["data"][0]):
+        data["on_bad_row"] = "skip"
+    told["stages"] = [warm | {"steps": 1}]
+    plan = Recipe.parse(told)
+    await run(plan, tmp_path / "run")
+    folder = RunFolder.open(tmp_path / "run")
+    events = {event.message.partition(": ")[0]: event for event in folder.events.read("rows_skipped")}
+    assert set(events) == {"stage 'warm'", "stage 'warm', evaluation 'held_out'"}
+    for event in events.values():
+        assert "source 'sums' left out 1 bad rows" in event.message
+        assert "tasks.jsonl:25" in event.details["rows"][0]
+    said: list[str] = []
+    await evaluate(plan, model=str(folder.resolve("warm/final").path), stage=None, tell=said.append)
+    assert [line.partition(": ")[0] for line in said] == ["evaluation 'held_out'"]
+
+
+def test_eval_tells_what_became_of_each_task_as_the_run_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(run(recipe(tmp_path, sft_steps=1), tmp_path / "run"))
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="0"):
+        main(["eval", str(tmp_path / "run"), "--model", "warm/final", "--stage", "warm", "--json"])
+    told = json.loads(capsys.readouterr().out)["tasks"]["held_out"]
+    kept = RunFolder.open(tmp_path / "run").evaluation("warm", 1, "held_out")
+    assert told == [asdict(result) for result in kept]
+    assert {result["member"] for result in told} == {-1, 0, 1}
 
 
 async def test_a_checkpoint_is_evaluated_as_it_was_in_training(tmp_path: Path) -> None:
