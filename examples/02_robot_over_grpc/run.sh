@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 EXAMPLE=examples/02_robot_over_grpc
 mkdir -p $EXAMPLE/runs
-[ -f $EXAMPLE/runs/traces.jsonl ] || .venv/bin/python -m pick_and_place.traces $EXAMPLE/runs/traces.jsonl --count 1200 --slips 0.03
+[ -f $EXAMPLE/runs/traces.jsonl ] || .venv/bin/python -m pick_and_place.traces $EXAMPLE/runs/traces.jsonl --count 1600 --slips 0.03
 .venv/bin/rlforge serve environment pick_and_place:PickAndPlace --at grpc://127.0.0.1:50051 &
 SIMULATOR=$!
 trap 'kill $SIMULATOR 2>/dev/null; wait $SIMULATOR || true' EXIT
