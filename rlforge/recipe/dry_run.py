@@ -1,4 +1,4 @@
-"""The same recipe with a tiny random model of the same architecture and two real steps a stage."""
+"""The same recipe with a tiny random model (Qwen3 or Llama) in its place and two real steps a stage."""
 
 from __future__ import annotations
 
