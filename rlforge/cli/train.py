@@ -30,7 +30,7 @@ def train(
     resume: Annotated[str | None, typer.Option("--resume", metavar="RUN", help="Go on with a run.")] = None,
     stage: Stage = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="A tiny random model in its place (Qwen3 or Llama), two real steps a stage.")
+        bool, typer.Option("--dry-run", help="A tiny random model instead, two real steps a stage.")
     ] = False,
     runs_dir: Annotated[
         str | None, typer.Option("--runs-dir", help="Folder of the run folders; else the recipe's, else ./runs.")
