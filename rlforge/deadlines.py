@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from types import TracebackType
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
 from rlforge.errors import DeadlineExceeded
 
@@ -45,9 +45,7 @@ class Limit:
         self._cancelling = task.cancelling()
         self.late = False
         self.ends = loop.time() + self.seconds
-        self._timer = (
-            loop.call_at(self.ends, self.expire) if self.seconds < _LONG_S else _LOOPS.long_waits(loop).wait(self)
-        )
+        self._timer = loop.call_at(self.ends, self.expire) if self.seconds < _LONG_S else _long_waits(loop).wait(self)
 
     def over(self, kind: type[BaseException] | None) -> bool:
         """End it; whether an exception of this kind is our own cancelling, and nobody else's beside it."""
@@ -86,14 +84,9 @@ class Deadline(Limit):
 class _LongWaits:
     """The long waits of one event loop, looked at again and again while there are any."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = ref(loop)
+    def __init__(self) -> None:
         self._waits: set[Limit] = set()
         self._looking = False
-
-    def of(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Whether they are this loop's."""
-        return self._loop() is loop
 
     def wait(self, wait: Limit) -> _LongWaits:
         self._waits.add(wait)
@@ -115,21 +108,11 @@ class _LongWaits:
             loop.call_later(_LOOK_S, self._look)
 
 
-class _Loops:
-    """The long waits of every loop; those of the loop that asked last are found at once."""
-
-    def __init__(self) -> None:
-        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _LongWaits] = WeakKeyDictionary()
-        self._latest: _LongWaits | None = None
-
-    def long_waits(self, loop: asyncio.AbstractEventLoop) -> _LongWaits:
-        latest = self._latest
-        if latest is None or not latest.of(loop):
-            latest = self._by_loop.get(loop)
-            if latest is None:
-                latest = self._by_loop[loop] = _LongWaits(loop)
-            self._latest = latest
-        return latest
+_BY_LOOP: WeakKeyDictionary[asyncio.AbstractEventLoop, _LongWaits] = WeakKeyDictionary()
 
 
-_LOOPS = _Loops()
+def _long_waits(loop: asyncio.AbstractEventLoop) -> _LongWaits:
+    found = _BY_LOOP.get(loop)
+    if found is None:
+        found = _BY_LOOP[loop] = _LongWaits()
+    return found

@@ -48,11 +48,10 @@ class Counters:
 
     def finished(self, prompt_tokens: int, completion: Completion, prefix_hits: int = 0) -> None:
         """Count a completion."""
-        totals = self._totals
-        totals["generator/requests"] += 1
-        totals["generator/prompt_tokens"] += prompt_tokens
-        totals["generator/tokens"] += len(completion.token_ids)
-        totals["generator/prefix_hits_tokens"] += prefix_hits
+        self.add("requests", 1)
+        self.add("prompt_tokens", prompt_tokens)
+        self.add("tokens", len(completion.token_ids))
+        self.add("prefix_hits_tokens", prefix_hits)
 
     def add(self, key: str, amount: float) -> None:
         """Add to `generator/<key>`."""

@@ -117,7 +117,8 @@ class Case:
         try:
             return replace(used, source=build(SOURCES, config, offered=offered, base=Path.cwd()))
         except (EndpointError, DeadlineExceeded) as absent:  # it may be up when the run starts
-            self.absent[asked] = str(absent)
+            if asked:
+                self.absent[asked] = str(absent)
             return replace(used, error=str(absent), severity="warning")
         except RlforgeError as problem:
             return replace(used, error=str(problem))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import jinja2
@@ -53,7 +54,6 @@ class ChatTemplate:
             raise ConfigError(f"the chat template of {owner} does not compile: {error}") from error
         self._template.globals = dict(self._template.globals)  # copied at every rendering; the chain is slow to copy
         self._parts = parts_of(self._template.environment, source, self._special_tokens)
-        self._each: Callable[[dict[str, Any]], str] | None = None
         self._opening: str | None = None
 
     def render(self, messages: Sequence[Message], *, generation_prompt: bool, tools: Sequence[ToolSpec] = ()) -> str:
@@ -78,16 +78,16 @@ class ChatTemplate:
 
     def each(self, messages: Sequence[Message]) -> str:
         """What a template that `writes_each_alone` writes for messages wherever they stand. Raises as `render`."""
-        assert self._parts is not None
-        if self._each is None:
-            known = {**self._special_tokens, "add_generation_prompt": True}
-            module: Any = self._parts.each.make_module(known)
-            self._each = module.each
-        assert self._each is not None
         try:
             return "".join([self._each(_plain(message)) for message in messages])
         except jinja2.TemplateError as error:
             raise self._refused(messages, error) from error
+
+    @cached_property
+    def _each(self) -> Callable[[dict[str, Any]], str]:
+        assert self._parts is not None
+        module: Any = self._parts.each.make_module({**self._special_tokens, "add_generation_prompt": True})
+        return module.each
 
     @property
     def opening(self) -> str:
