@@ -49,10 +49,11 @@ async def test_a_load_between_two_tokens_splits_the_versions(
     from transformers import AutoModelForCausalLM
 
     channel = SharedMemoryChannel(run_id="unit-transformers")
-    running = [asyncio.ensure_future(generator.generate(request(seed, new=200))) for seed in range(4)]
-    await asyncio.sleep(0.1)
     weights = AutoModelForCausalLM.from_pretrained(tiny_model(seed=1)).state_dict()
-    await generator.load(channel.publish(dict(weights), 1))
+    manifest = channel.publish(dict(weights), 1)
+    running = [asyncio.ensure_future(generator.generate(request(seed, new=200))) for seed in range(4)]
+    await asyncio.sleep(0.01)
+    await generator.load(manifest)
     channel.close()
     versions = [completion.policy_versions for completion in await asyncio.gather(*running)]
     assert any(set(found) == {0, 1} for found in versions)
@@ -61,7 +62,8 @@ async def test_a_load_between_two_tokens_splits_the_versions(
 
 async def test_closing_cancels_what_is_in_flight(generator: TransformersGenerator) -> None:
     running = asyncio.ensure_future(generator.generate(request(0, new=200)))
-    await asyncio.sleep(0.05)
+    for _ in range(5):  # a few turns of the loop, not a time: 200 tokens of this model may take less than one names
+        await asyncio.sleep(0)
     await generator.close()
     with pytest.raises(asyncio.CancelledError):
         await running
