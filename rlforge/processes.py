@@ -45,7 +45,7 @@ def settle_heap() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 50, 50)
+    gc.set_threshold(500_000, 50, 50)
 
 
 def keep_progress_bars_local() -> None:

@@ -174,7 +174,11 @@ class EnvironmentLoop:
                 return cut
             if complaint and self._config.on_parse_error == "end":
                 return StopReason.PARSE_ERROR
-            observation = _told(complaint) if complaint else await self._step(play, opened, said)
+            if complaint:
+                observation = _told(complaint)
+            else:
+                with play.timed("world_s"):
+                    observation = await opened.world.step(said)
         finally:  # what was said counts, whatever became of it
             play.turns.append(_lived(prompt_ids, completion, said, observation))
         if observation.over:
@@ -216,10 +220,6 @@ class EnvironmentLoop:
         if length < min(room, sampling.max_new_tokens):
             return StopReason.CONTEXT_OVERFLOW
         return StopReason.MAX_TOKENS if length >= room or self._config.on_long_reply == "end" else None
-
-    async def _step(self, play: _Play, opened: Opened, said: Message) -> Observation:
-        with play.timed("world_s"):
-            return await opened.world.step(said)
 
 
 @dataclass(slots=True)

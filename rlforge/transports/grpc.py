@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -82,14 +83,54 @@ class GrpcEnvironment(RemoteEnvironment):
         await self.channels.close()
 
 
+class Outbox:
+    """Sends a world's actions, one after another, from a task of its own.
+
+    That task goes on when every world that has its answer has done so: actions leave in bursts, which spares both sides
+    half of what they spend on waking up.
+    """
+
+    __slots__ = ("_call", "_next", "_task", "_wanted")
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._next = b""
+        self._wanted: asyncio.Future[bytes] | None = None
+        self._task = asyncio.create_task(self._send())
+
+    def put(self, action: bytes) -> None:
+        """The next action; the one before it was answered."""
+        if self._wanted is None or self._wanted.done():
+            self._next = action
+        else:
+            self._wanted.set_result(action)
+
+    def close(self) -> None:
+        """Send no more. May be called twice."""
+        self._task.cancel()
+
+    async def _send(self) -> None:
+        with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # the stream has ended: reading says why
+            while True:
+                await self._call.write(await self._action())
+
+    async def _action(self) -> bytes:
+        if said := self._next:
+            self._next = b""
+            return said
+        self._wanted = asyncio.get_running_loop().create_future()
+        return await self._wanted
+
+
 class GrpcWorld:
     """One stream: the world lives as long as it does."""
 
-    __slots__ = ("_call", "_environment", "_step", "_timeout_s", "_who")
+    __slots__ = ("_call", "_environment", "_outbox", "_step", "_timeout_s", "_who")
 
     def __init__(self, environment: GrpcEnvironment, call: Any, who: str, timeout_s: float) -> None:
         self._environment: GrpcEnvironment | None = environment
         self._call = call
+        self._outbox = Outbox(call)
         self._who = who
         self._timeout_s = timeout_s
         self._step = 0
@@ -100,7 +141,7 @@ class GrpcWorld:
             return await self._exchange(encode_start(start))
         except BaseException:
             self._environment = None
-            self._call.cancel()
+            self._end()
             raise
 
     async def step(self, reply: Message) -> Observation:
@@ -117,8 +158,12 @@ class GrpcWorld:
 
     async def close(self) -> None:
         """End the stream, which frees the world. May be called twice."""
-        self._call.cancel()
+        self._end()
         self._give_back()
+
+    def _end(self) -> None:
+        self._outbox.close()
+        self._call.cancel()
 
     def _give_back(self) -> None:
         if self._environment is not None:
@@ -130,10 +175,7 @@ class GrpcWorld:
             raise EndpointUnavailable(f"step {self._step} of the world of {self._who}: the world is gone")
         channels = self._environment.channels
         async with asking(channels, lambda: f"step {action.step} of the world of {self._who}", self._timeout_s):
-            try:  # noqa: SIM105 (`suppress` costs as much as reading the answer)
-                await self._call.write(action.SerializeToString())
-            except asyncio.InvalidStateError:
-                pass  # the stream has ended: reading says why
+            self._outbox.put(action.SerializeToString())
             while (answer := await self._call.read()) is not END:
                 observation = pb.Observation.FromString(answer)
                 if observation.step == action.step:
