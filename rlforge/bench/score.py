@@ -19,6 +19,7 @@ import grpc.aio
 from rlforge.bench.nothing import SCORE, serving_nothing
 from rlforge.bench.runner import BenchResult
 from rlforge.errors import EndpointBroken
+from rlforge.processes import settle_heap
 from rlforge.rewards.router import Router
 from rlforge.types import Completion, FinishReason, Message, Rollout, RolloutKey, StopReason, Task, Turn
 from rlforge.wire.pb import reward_pb2, types_pb2
@@ -54,7 +55,7 @@ def run() -> BenchResult:
 
 async def _alternate(address: str) -> dict[str, list[float]]:
     """Rollouts a second of every round but the first, by side."""
-    rollouts, router = draw_rollouts(), Router(config(address))
+    rollouts, router, usual = draw_rollouts(), Router(config(address)), gc.get_threshold()
     async with grpc.aio.insecure_channel(address) as channel:
         await router.start()
         try:
@@ -63,8 +64,7 @@ async def _alternate(address: str) -> dict[str, list[float]]:
                 "router": lambda: routed(router, rollouts, len(rollouts)),
                 "one_by_one": lambda: routed(router, rollouts, 1),
             }
-            gc.collect()
-            gc.freeze()
+            settle_heap()  # as every rollout worker does
             samples: dict[str, list[float]] = {side: [] for side in sides}
             for _ in range(REPEATS + 1):
                 for side, play in sides.items():
@@ -72,6 +72,7 @@ async def _alternate(address: str) -> dict[str, list[float]]:
             return {side: found[1:] for side, found in samples.items()}
         finally:
             gc.unfreeze()
+            gc.set_threshold(*usual)
             await router.close()
 
 

@@ -69,7 +69,7 @@ def decode_scores(response: pb.ScoreResponse, scorer: str) -> dict[str, Score]:
 def _decode_scored(scored: types_pb2.Scored, scorer: str) -> Score:
     if not scored.HasField("value"):
         return _malformed(scorer, "the score is scored but has no value")
-    value, components = scored.value, dict(scored.components)
+    value, components = scored.value, dict(scored.components) if scored.components else {}
     for name, number in (("value", value), *components.items()):
         if not math.isfinite(number):
             return _malformed(scorer, f"the score's '{name}' is {number}; it must be finite")
