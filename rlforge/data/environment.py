@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -31,6 +31,9 @@ class EnvironmentSource:
         """Name of the environment in the recipe's `environments`; the source's own name where that is empty."""
         tasks: str = "train"
         """Which of the environment's own splits to list; `splits` and `split` divide what it lists further."""
+        info: dict[str, Any] = Field(default_factory=lambda: dict[str, Any]())
+        """Facts that every task carries beside its own, and instead of those of the same name: what the environment
+        reads to make its worlds shorter, easier or otherwise. They stay out of the tasks' ids, and so of the seeds."""
         timeout_s: float = Field(default=60.0, gt=0)
         """Seconds that listing may take."""
 
@@ -45,7 +48,7 @@ class EnvironmentSource:
         self.name = config.name or config.environment
         endpoint = _named(config.environment, environments)
         listed = blocking(self._listed(endpoint))
-        rows = [replace(task, id=f"{self.name}/{task.id}", source=self.name) for task in listed]
+        rows = [self._row(task) for task in listed]
         selection = select(((f"{self.name}[{n}]", task, task) for n, task in enumerate(rows)), config, self.name)
         self._tasks = selection.places
         self.kind: Kind = selection.kind
@@ -56,6 +59,9 @@ class EnvironmentSource:
 
     def __getitem__(self, index: int) -> Task:
         return self._tasks[index]
+
+    def _row(self, task: Task) -> Task:
+        return replace(task, id=f"{self.name}/{task.id}", source=self.name, info={**task.info, **self._config.info})
 
     async def _listed(self, endpoint: EndpointConfig) -> list[Task]:
         config = self._config
