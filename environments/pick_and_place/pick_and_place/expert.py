@@ -21,17 +21,6 @@ def expert(text: str) -> str:
     return _at(state, waiting[0].at or (0, 0), "close")
 
 
-def careful(seed: int, share: float) -> Policy:
-    """The expert, that in a share of its moves goes no further than the next cell along each axis: sure, and slow."""
-    chance = random.Random(seed)
-
-    def policy(text: str) -> str:
-        action = expert(text)
-        return _short(action) if chance.random() < share else action
-
-    return policy
-
-
 def at_random(seed: int) -> Policy:
     """Any action, all kinds alike."""
     choice = random.Random(seed)
@@ -47,11 +36,6 @@ def at_random(seed: int) -> Policy:
 def always(action: str) -> Policy:
     """The same action whatever is seen."""
     return lambda _: action
-
-
-def _short(action: str) -> str:
-    kind, *way = action.split()
-    return " ".join([kind, *(str(max(-1, min(int(cells), 1))) for cells in way)])
 
 
 def _at(state: State, place: Offset, then: str) -> str:

@@ -129,14 +129,6 @@ def test_traces_are_conversations_that_end_with_a_reply_and_slips_make_them_long
     assert turns(0.3) > turns(0.0)
 
 
-def test_short_moves_end_at_the_next_cell_and_come_home_all_the_same() -> None:
-    rows = list(traces(4, short_moves=1.0))
-    moves = [said["content"].split()[1:] for row in rows for said in row["messages"] if said["content"][:4] == "move"]
-    assert moves
-    assert {cells for move in moves for cells in move} <= {"-1", "0", "1"}
-    assert len(moves) > len([said for row in traces(4) for said in row["messages"] if said["content"][:4] == "move"])
-
-
 def test_a_trace_cut_into_pieces_says_the_same_in_the_same_order() -> None:
     (whole,) = traces(1)
     pieces = list(traces(1, turns=3))
