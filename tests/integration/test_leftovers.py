@@ -37,7 +37,7 @@ def test_a_reward_function_that_always_raises_ends_the_run_and_leaves_nothing(tm
     driver = trial.start("broken", "rewards.scorers.0.function=files.py:broken", ON_TRANSFORMERS)
     family = Family(driver)
     try:
-        until(trial, "broken", family, 1, "collect")
+        until(trial, "broken", family, 0, "evaluate")
         assert driver.wait(60) == 1
         assert family.left_after(15) == []
     finally:
