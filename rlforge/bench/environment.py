@@ -8,7 +8,6 @@ and the memory of each is. The raw part stands in `worlds.py`, `bare_world`.
 from __future__ import annotations
 
 import asyncio
-import gc
 import statistics
 import tempfile
 import time
@@ -17,11 +16,11 @@ from typing import Any
 
 import grpc.aio
 
+from rlforge.bench.heap import settled_heap
 from rlforge.bench.idle import bytes_per_world
 from rlforge.bench.nothing import serving_nothing
 from rlforge.bench.runner import BenchResult
 from rlforge.bench.worlds import Player, bare_world, played
-from rlforge.processes import settle_heap
 from rlforge.types import Completion, GenerateRequest
 
 WORLDS = 1024
@@ -62,24 +61,22 @@ def _beyond(seconds: list[float], share: float) -> float:
 
 async def _measure(address: str, folder: str) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Turns a second of every round but the first, and seconds of every turn of slow worlds, by side."""
-    player, usual = Player(address, folder), gc.get_threshold()
+    player = Player(address, folder)
     async with grpc.aio.insecure_channel(address) as channel:
         await channel.channel_ready()
         loop = await player.loop()
         try:
-            settle_heap()  # as every rollout worker does
-            samples: dict[str, list[float]] = {"bare": [], "ours": []}
-            sides: dict[str, Callable[[], Awaitable[int]]] = {
-                "bare": lambda: bare_round(channel),
-                "ours": lambda: played(loop, WORLDS, TURNS, 0.0),
-            }
-            for _ in range(REPEATS + 1):
-                for side, play in sides.items():
-                    samples[side].append(await _rate(play))
-            slow = {"bare": await bare_slow(channel), "ours": await our_slow(player)}
+            with settled_heap():
+                samples: dict[str, list[float]] = {"bare": [], "ours": []}
+                sides: dict[str, Callable[[], Awaitable[int]]] = {
+                    "bare": lambda: bare_round(channel),
+                    "ours": lambda: played(loop, WORLDS, TURNS, 0.0),
+                }
+                for _ in range(REPEATS + 1):
+                    for side, play in sides.items():
+                        samples[side].append(await _rate(play))
+                slow = {"bare": await bare_slow(channel), "ours": await our_slow(player)}
         finally:
-            gc.unfreeze()
-            gc.set_threshold(*usual)
             await loop.close()
     return {side: found[1:] for side, found in samples.items()}, slow
 

@@ -7,7 +7,6 @@ The bare client stands in `bare_scores`. Both play in turn, so that noise of the
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
 import statistics
 import time
@@ -16,10 +15,10 @@ from typing import Any
 
 import grpc.aio
 
+from rlforge.bench.heap import settled_heap
 from rlforge.bench.nothing import SCORE, serving_nothing
 from rlforge.bench.runner import BenchResult
 from rlforge.errors import EndpointBroken
-from rlforge.processes import settle_heap
 from rlforge.rewards.router import Router
 from rlforge.types import Completion, FinishReason, Message, Rollout, RolloutKey, StopReason, Task, Turn
 from rlforge.wire.pb import reward_pb2, types_pb2
@@ -55,7 +54,7 @@ def run() -> BenchResult:
 
 async def _alternate(address: str) -> dict[str, list[float]]:
     """Rollouts a second of every round but the first, by side."""
-    rollouts, router, usual = draw_rollouts(), Router(config(address)), gc.get_threshold()
+    rollouts, router = draw_rollouts(), Router(config(address))
     async with grpc.aio.insecure_channel(address) as channel:
         await router.start()
         try:
@@ -64,15 +63,13 @@ async def _alternate(address: str) -> dict[str, list[float]]:
                 "router": lambda: routed(router, rollouts, len(rollouts)),
                 "one_by_one": lambda: routed(router, rollouts, 1),
             }
-            settle_heap()  # as every rollout worker does
-            samples: dict[str, list[float]] = {side: [] for side in sides}
-            for _ in range(REPEATS + 1):
-                for side, play in sides.items():
-                    samples[side].append(await _rate(play))
+            with settled_heap():
+                samples: dict[str, list[float]] = {side: [] for side in sides}
+                for _ in range(REPEATS + 1):
+                    for side, play in sides.items():
+                        samples[side].append(await _rate(play))
             return {side: found[1:] for side, found in samples.items()}
         finally:
-            gc.unfreeze()
-            gc.set_threshold(*usual)
             await router.close()
 
 

@@ -34,11 +34,6 @@ class Fence:
         self._settled = asyncio.Event()
         self._settled.set()
 
-    @property
-    def loading_now(self) -> bool:
-        """Whether a load is under way, which `enter` waits for."""
-        return not self._settled.is_set()
-
     async def enter(self) -> None:
         """Wait for a load under way; raises WeightSyncError while the weights held cannot be vouched for."""
         await self._settled.wait()

@@ -55,17 +55,13 @@ class ScriptedGenerator:
             raise ActorDied("this scripted generator is not running: start() was not called, or close() was")
         admit(request, self._config.context or int(self._shape.get("max_position_embeddings", 4096)))
         with self._counters.request():
-            if self._config.latency_s or self._fence.loading_now:
-                await self._wait()
-            self._fence.check()
+            async with deadline(self._config.generate_deadline_s, "a scripted completion"):
+                await self._fence.enter()
+                if self._config.latency_s:
+                    await asyncio.sleep(self._config.latency_s)
         completion = self._reply(request)
         self._counters.finished(len(request.prompt_ids), completion)
         return completion
-
-    async def _wait(self) -> None:
-        async with deadline(self._config.generate_deadline_s, "a scripted completion"):
-            await self._fence.enter()
-            await asyncio.sleep(self._config.latency_s)
 
     async def load(self, manifest: Manifest) -> LoadReport:
         """Prove the published bytes and take their version. Raises WeightSyncError on a mismatch."""

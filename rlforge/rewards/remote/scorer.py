@@ -169,7 +169,7 @@ def item_id(rollout: Rollout) -> str:
     for part in rollout.walk():
         told.update(repr((part.id, part.key.group, part.seed, part.stop_reason.value)).encode())
         for turn in part.turns:
-            said = turn.message  # its parts in pieces: the whole message takes three times as long to write down
+            said = turn.message  # told by what it says: writing down the whole message takes longer
             facts = (turn.completion.newest_version, said.text, said.tool_calls, turn.observation)
             told.update(repr(facts).encode())
     return f"{rollout.id}/{told.hexdigest()}"
