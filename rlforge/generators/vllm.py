@@ -37,7 +37,7 @@ class VLLMGenerator:
         max_sequences: int = Field(default=256, ge=1)
         """Most completions computed at once; the rest wait in the engine's queue."""
         prefill_tokens: int = Field(default=8192, ge=1)
-        """Most tokens of one forward pass; raised to `context`, because prompts are not split on CPU."""
+        """Most tokens of one forward pass; raised to `context` (prompts are not split on CPU) and `max_sequences`."""
         kv_cache_gb: float | None = Field(default=None, gt=0)
         """Memory for keys and values, in GiB; unset: 1 on CPU, what `gpu_memory_utilization` leaves on GPU."""
         gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1)
@@ -132,6 +132,7 @@ class VLLMGenerator:
     def _ready(self) -> Engine:
         if self._engine is None:
             raise ActorDied("this vLLM generator is not running: start() was not called, or close() was")
+        self._engine.check()
         return self._engine
 
 

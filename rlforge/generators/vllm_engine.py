@@ -66,11 +66,7 @@ class Engine:
         try:
             async with deadline(self._config.start_deadline_s, f"vLLM to start on {self._model}"):
                 self._llm = await asyncio.to_thread(self._open)
-                self.context = self._llm.model_config.max_model_len
-                await self._llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info={}))
-                await self._llm.update_weight_version("0")
-                warm_up = Sampling(max_new_tokens=min(2, self.context - 1))
-                await self.complete(GenerateRequest(prompt_ids=(0,), sampling=warm_up, seed=0), version=-1)
+                await self._warm_up(self._llm)
         except (RuntimeError, ValueError, OSError) as error:
             await self._end(before)
             raise SetupError(f"starting vLLM on {self._model}: {error}; its own log is on standard error") from error
@@ -86,13 +82,12 @@ class Engine:
         prompt = tokens_input(list(request.prompt_ids), cache_salt=f"policy-{version}")
         self._running.add(name)
         try:
-            queue = await llm.add_request(name, prompt, self._parameters(request))
-            output = await queue.get()
+            with self._alive("generating"):
+                queue = await llm.add_request(name, prompt, self._parameters(request))
+                output = await queue.get()
         except asyncio.CancelledError:
             await asyncio.shield(llm.abort(name))
             raise
-        except EngineDeadError as error:
-            raise self._dead("generating") from error
         finally:
             self._running.discard(name)
         assert isinstance(output, RequestOutput)
@@ -101,20 +96,16 @@ class Engine:
     async def load(self, manifest: Manifest) -> list[LoadReport]:
         """Pause, swap weights; one report per worker of what it read. The caller resumes."""
         llm, paused = self._open_llm(), perf_counter()
-        # `llm.pause_generation` is this call and a sleep of 20 ms that only tidies the order of outputs.
-        await llm.engine_core.pause_scheduler_async(mode="keep", clear_cache=False)
         update = {"location": manifest.location, "version": manifest.version, "checksum": manifest.checksum}
-        await llm.start_weight_update()
-        await llm.update_weights(WeightTransferUpdateRequest(update_info=update))
-        reports: list[dict[str, Any]] = await llm.collective_rpc("rlforge_weight_report")
-        applied = all(report["applied"] for report in reports)
-        await llm.finish_weight_update(str(manifest.version) if applied else None)
-        missing = sorted({name for report in reports for name in report["missing"]})
-        if missing:
-            raise WeightSyncError(
-                f"loading policy version {manifest.version}: the published weights lack {', '.join(missing[:5])} "
-                f"({len(missing)} parameters in all); publish every parameter under its Hugging Face name"
-            )
+        with self._alive(f"loading policy version {manifest.version}"):
+            # `llm.pause_generation` is this call and a sleep of 20 ms that only tidies the order of outputs.
+            await llm.engine_core.pause_scheduler_async(mode="keep", clear_cache=False)
+            await llm.start_weight_update()
+            await llm.update_weights(WeightTransferUpdateRequest(update_info=update))
+            reports: list[dict[str, Any]] = await llm.collective_rpc("rlforge_weight_report")
+            applied = all(report["applied"] for report in reports)
+            await llm.finish_weight_update(str(manifest.version) if applied else None)
+        _refuse_missing(manifest, reports)
         pause_s = perf_counter() - paused
         return [
             LoadReport(version=r["version"], checksum=r["checksum"], pause_s=pause_s, load_s=r["load_s"])
@@ -124,19 +115,30 @@ class Engine:
     async def abort_all(self) -> None:
         """Give up every request in flight; their callers get None."""
         if self._running:
-            await self._open_llm().abort(list(self._running))
+            with self._alive("giving up requests"):
+                await self._open_llm().abort(list(self._running))
 
     async def resume(self) -> None:
         """Go on after a pause; harmless without one."""
-        await self._open_llm().resume_generation()
+        async with deadline(self._config.load_deadline_s, "vLLM to go on after a pause"):
+            with self._alive("going on after a pause"):
+                await self._open_llm().resume_generation()
 
     def check(self) -> None:
         """Raise ActorDied when the engine is dead."""
         if self._llm is not None and self._llm.errored:
-            raise self._dead("idle")
+            raise self._dead()
 
-    def _dead(self, doing: str) -> ActorDied:
-        return ActorDied(f"the vLLM engine of {self._model} died while {doing}; its last words are on standard error")
+    @contextmanager
+    def _alive(self, doing: str) -> Generator[None]:
+        """Turn vLLM's news that its engine is dead into ours."""
+        try:
+            yield
+        except EngineDeadError as error:
+            raise self._dead(f" while {doing}") from error
+
+    def _dead(self, when: str = "") -> ActorDied:
+        return ActorDied(f"the vLLM engine of {self._model} died{when}; its last words are on standard error")
 
     async def close(self) -> None:
         """End the engine; what does not end in time is ended."""
@@ -156,6 +158,14 @@ class Engine:
         await asyncio.to_thread(end_processes, self._processes)
         remove_segments(segments)
 
+    async def _warm_up(self, llm: AsyncLLM) -> None:
+        self.context = llm.model_config.max_model_len
+        with self._alive("starting"):
+            await llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info={}))
+            await llm.update_weight_version("0")
+        warm_up = Sampling(max_new_tokens=min(2, self.context - 1))
+        await self.complete(GenerateRequest(prompt_ids=(0,), sampling=warm_up, seed=0), version=-1)
+
     def _open(self) -> AsyncLLM:
         with _starting, environment(spawn_variables(self._config.threads)):
             return AsyncLLM.from_engine_args(self._arguments())
@@ -173,7 +183,7 @@ class Engine:
             # On CPU a seeded request whose prompt is split over two passes would end the engine ("CPU Generator does
             # not use offset"): prompts go whole, and a burst beyond the budget waits its turn.
             enable_chunked_prefill=False if on_cpu else None,
-            max_num_batched_tokens=max(config.prefill_tokens, context),
+            max_num_batched_tokens=max(config.prefill_tokens, context, config.max_sequences),
             # vLLM's own choice on CPU, 128, would compute up to 127 tokens of a conversation anew in every turn.
             block_size=CPU_BLOCK_TOKENS if on_cpu else None,
             kv_cache_memory_bytes=int(kv_cache_gb * _GIB) if kv_cache_gb else None,
@@ -207,6 +217,15 @@ class Engine:
         self._processes = _started_since(before)
         await self.close()
         await asyncio.to_thread(end_processes, self._processes)
+
+
+def _refuse_missing(manifest: Manifest, reports: list[dict[str, Any]]) -> None:
+    missing = sorted({name for report in reports for name in report["missing"]})
+    if missing:
+        raise WeightSyncError(
+            f"loading policy version {manifest.version}: the published weights lack {', '.join(missing[:5])} "
+            f"({len(missing)} parameters in all); publish every parameter under its Hugging Face name"
+        )
 
 
 def _started_since(before: set[Any]) -> list[psutil.Process]:

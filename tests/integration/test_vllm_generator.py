@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 import torch
 
-from rlforge.errors import WeightSyncError
+from rlforge.errors import ActorDied, WeightSyncError
 from rlforge.generators.vllm import VLLMGenerator
 from rlforge.orchestrators.environment_loop import EnvironmentLoop
 from rlforge.orchestrators.environments import EnvironmentConfig
@@ -216,3 +216,27 @@ async def test_a_publish_that_lacks_parameters_is_refused_and_a_whole_one_heals(
         await generator.generate(request(0))
     await generator.load(channel.publish(model.state_dict(), 31))
     await assert_exact(generator, model)
+
+
+async def heartbeat(generator: VLLMGenerator) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            generator.check()
+            await asyncio.sleep(0.01)
+
+
+async def test_a_dead_engine_is_news_to_every_caller(tiny_model: Callable[..., str]) -> None:
+    config = VLLMGenerator.Config(context=64, kv_cache_gb=0.25, prefill_tokens=64)
+    generator = VLLMGenerator(config, model=tiny_model(), seed=0, run_id="test-dead")
+    await generator.start()
+    (engine,) = [child for child in psutil.Process().children() if "EngineCore" in " ".join(child.cmdline())][-1:]
+    engine.kill()
+    with pytest.raises(ActorDied, match="its last words"):
+        await heartbeat(generator)
+    channel = SharedMemoryChannel(run_id="test-dead")
+    with pytest.raises(ActorDied, match="its last words"):
+        await generator.load(channel.publish({"a": torch.zeros(1)}, 1))
+    channel.close()
+    with pytest.raises(ActorDied, match="its last words"):
+        await generator.generate(request(0))
+    await generator.close()
