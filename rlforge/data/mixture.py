@@ -65,7 +65,12 @@ def _check(sources: Sequence[Source], weights: Sequence[float]) -> None:
     for source in sources:
         if len(source) == 0:
             raise DataError(f"source '{source.name}' has no items")
+    refuse_equal_names(sources)
+
+
+def refuse_equal_names(sources: Sequence[Source]) -> None:
+    """Raise DataError for two sources of one name: ids begin with it, and so do seeds and what an evaluation counts."""
     names = [source.name for source in sources]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"two sources are called '{twice[0]}', so their items could not be told apart; set name on one")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"two sources are called '{twice}', so their items could not be told apart; set name on one")

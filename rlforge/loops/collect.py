@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from rlforge.deadlines import deadline
-from rlforge.errors import DeadlineExceeded
+from rlforge.errors import DataError, DeadlineExceeded
 from rlforge.interfaces import Orchestrator, RewardRouter, RolloutWorker
 from rlforge.types import FAULTS, Group, GroupRequest, Rollout, RolloutKey, StopReason
 
@@ -95,8 +96,12 @@ class Collector:
     async def collect(self, requests: Sequence[GroupRequest]) -> list[Group]:
         """All groups. The first worker that fails ends the wait for the others.
 
-        Members and scorers have deadlines of their own; this one is for a worker that is lost without a word.
+        Members and scorers have deadlines of their own; this one is for a worker that is lost without a word. Raises
+        DataError when two requests have one name, since one's group would stand for both.
         """
+        names = Counter(request.group for request in requests)
+        if len(names) < len(requests):
+            raise DataError(f"two groups are called '{names.most_common(1)[0][0]}'; ids of tasks must be unique")
         shares = [requests[first :: len(self.workers)] for first in range(len(self.workers))]
         waits = [
             asyncio.create_task(_finish(worker, share))

@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from rlforge.config import BaseConfig, Part, PartConfig
+from rlforge.data.mixture import refuse_equal_names
 from rlforge.errors import DataError
 from rlforge.interfaces import Source
 from rlforge.loops.collect import Collector
@@ -65,7 +66,11 @@ class Evaluator:
         seed: int,
         max_unscored: float = 1.0,
     ) -> None:
-        """`max_unscored` is the share of its rollouts that may stay unscored: beyond it survivors say nothing."""
+        """`max_unscored` is the share of its rollouts that may stay unscored: beyond it survivors say nothing.
+
+        Raises DataError for two sources of one name, and for items that are no tasks.
+        """
+        refuse_equal_names(sources)
         self.config = config
         self._guard = UnscoredGuard(max_unscored=max_unscored)
         self._tasks = list(islice(_tasks(sources, config.name), config.limit))

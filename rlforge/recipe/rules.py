@@ -130,6 +130,23 @@ def sources_can_be_read(case: Case) -> Iterator[Finding]:
             yield Finding(severity=used.severity, key=used.key, message=used.error)
 
 
+def sources_have_names_of_their_own(case: Case) -> Iterator[Finding]:
+    """Ids begin with the name of a source: under one name two tasks would be one."""
+    seen: dict[tuple[str, str], str] = {}
+    for used in case.sources:
+        if used.source is None:
+            continue
+        place = used.key.rpartition(".")[0]
+        first = seen.setdefault((place, used.source.name), used.key)
+        if first != used.key:
+            yield Finding(
+                severity="error",
+                key=f"{used.key}.name",
+                message=f"'{used.source.name}' is what {first} is called too, so their items could not be told apart",
+                hint="a name for one of them",
+            )
+
+
 def sources_hold_what_the_stage_learns_from(case: Case) -> Iterator[Finding]:
     """rl and evaluations want tasks; sft conversations, or tasks whose answers it imitates; pretrain documents."""
     wanted = {"rl": ("tasks",), "sft": ("conversations", "tasks"), "pretrain": ("documents",)}
@@ -312,6 +329,7 @@ RULES: tuple[Rule, ...] = (
     sequences_fit_context,
     groups_cover_batch,
     sources_can_be_read,
+    sources_have_names_of_their_own,
     sources_hold_what_the_stage_learns_from,
     held_out_is_held_out,
     evaluations_ask_every_source,

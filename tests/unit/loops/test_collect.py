@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from rlforge.errors import ActorDied
+from rlforge.errors import ActorDied, DataError
 from rlforge.loops.collect import Collector, GroupPlayer
 from rlforge.types import (
     FAULTS,
@@ -66,6 +66,12 @@ async def test_collector_returns_groups_in_the_order_asked_over_many_workers() -
     groups = await Collector(workers).collect(requests)
     assert [group.request.group for group in groups] == [str(number) for number in range(7)]
     assert all(group.rewards == (0.0, 1.0, 2.0) for group in groups)
+
+
+async def test_two_groups_of_one_name_are_refused_instead_of_given_the_same_rollouts() -> None:
+    collector = Collector([GroupPlayer(Plays(lambda _: StopReason.COMPLETED), Judges())])
+    with pytest.raises(DataError, match="two groups are called 'a'"):
+        await collector.collect([asked("a"), asked("b"), asked("a")])
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rlforge.errors import TooManyUnscored
+from rlforge.errors import DataError, TooManyUnscored
 from rlforge.loops.evaluate import EvaluationConfig, Evaluator
 from rlforge.types import Group, GroupRequest, Message, Reward, Score, Task
 from tests.rollouts import rollout
@@ -61,3 +61,10 @@ async def test_each_task_keeps_what_the_scorers_said() -> None:
 async def test_accuracy_of_the_few_that_were_scored_is_refused() -> None:
     with pytest.raises(TooManyUnscored, match=r"evaluation 'held_out', greedy attempts: 2 of 4 .*timeout x2"):
         await evaluator(RIGHT, UNSCORED, UNSCORED, RIGHT, max_unscored=0.25).evaluate(0)
+
+
+def test_two_sources_of_one_name_are_refused_instead_of_counted_as_one() -> None:
+    nobody: Any = None
+    config = EvaluationConfig.parse({"data": [{"type": "text", "path": "-"}]})
+    with pytest.raises(DataError, match=r"two sources are called 'four'.*set name on one"):
+        Evaluator(config, [Tasks(), Tasks()], nobody, 0)

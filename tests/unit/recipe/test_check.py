@@ -127,6 +127,19 @@ def test_evaluation_that_ignores_weights_and_never_comes_to_a_source_is_told(sou
     assert "stages.grpo.evaluations.0.data.1" not in _found(sound, "stages.grpo.evaluations.0.limit=21")
 
 
+@pytest.mark.parametrize("place", ["data", "evaluations.0.data"])
+def test_two_sources_of_one_name_are_refused_in_training_and_in_evaluations(sound: Path, place: str) -> None:
+    for folder in ("a", "b"):
+        (sound.parent / folder).mkdir()
+        (sound.parent / folder / "test.jsonl").write_text('{"prompt": "8+9=", "answer": "17"}\n')
+    data = ", ".join(f"{{type: jsonl, path: {sound.parent}/{folder}/test.jsonl}}" for folder in ("a", "b"))
+    evaluation = "evaluations: [{data: [{type: jsonl, path: a/test.jsonl, name: a}], max_new_tokens: 8}]"
+    _change(sound, "    algorithm: grpo\n", f"    algorithm: grpo\n    {evaluation}\n")
+    finding = _found(sound, f"stages.grpo.{place}=[{data}]")[f"stages.grpo.{place}.1.name"]
+    assert finding.severity == "error"
+    assert f"'test' is what stages.grpo.{place}.0 is called too" in finding.message
+
+
 def test_evaluation_on_training_data_is_told(sound: Path) -> None:
     _change(
         sound,
