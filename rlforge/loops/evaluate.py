@@ -23,6 +23,15 @@ from rlforge.seeds import derive_seed
 from rlforge.types import Group, GroupRequest, Metrics, Reward, Sampling, Task
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Play:
+    """How rollouts of a stage are played: what its evaluations do too where they say nothing else."""
+
+    max_new_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    group_deadline_s: float = 600.0
+
+
 class EvaluationConfig(BaseConfig):
     """A named measurement on held-out tasks."""
 
@@ -40,10 +49,20 @@ class EvaluationConfig(BaseConfig):
     """The ks of pass@k, each at most `samples`."""
     temperature: float = Field(default=1.0, gt=0)
     """Temperature of the sampled attempts."""
-    max_new_tokens: int = Field(default=256, ge=1)
-    """Longest completion, in tokens."""
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    """Longest completion, in tokens; unset: as in the stage's `sampling`, 256 where it has none."""
+    stop: tuple[str, ...] | None = None
+    """Strings that end a completion; unset: those of the stage's `sampling`, none where it has none."""
+    group_deadline_s: float | None = Field(default=None, gt=0)
+    """Seconds the attempts at a task may take; what is not done by then is unscored. Unset: as in the stage, 600 where
+    it does not say."""
     success_at: float = 1.0
     """A rollout succeeds when its reward is at least this."""
+
+    def play(self, stage: Play) -> Play:
+        """How its rollouts are played: as it says, else as the stage does."""
+        said = self.model_dump(include={"max_new_tokens", "stop", "group_deadline_s"}, exclude_none=True)
+        return replace(stage, **said)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +84,7 @@ class Evaluator:
         collector: Collector,
         seed: int,
         max_unscored: float = 1.0,
+        stage: Play = Play(),
     ) -> None:
         """`max_unscored` is the share of its rollouts that may stay unscored: beyond it survivors say nothing.
 
@@ -72,6 +92,7 @@ class Evaluator:
         """
         refuse_equal_names(sources)
         self.config = config
+        self._play = config.play(stage)
         self._guard = UnscoredGuard(max_unscored=max_unscored)
         self._tasks = list(islice(_tasks(sources, config.name), config.limit))
         self._collector = collector
@@ -82,12 +103,8 @@ class Evaluator:
 
         Raises TooManyUnscored when more of either stay unscored than may.
         """
-        greedy = self._requests("greedy", 1, Sampling(temperature=0.0, max_new_tokens=self.config.max_new_tokens))
-        sampled = self._requests(
-            "sampled",
-            self.config.samples,
-            Sampling(temperature=self.config.temperature, max_new_tokens=self.config.max_new_tokens),
-        )
+        greedy = self._requests("greedy", 1, 0.0)
+        sampled = self._requests("sampled", self.config.samples, self.config.temperature)
         began = time.monotonic()
         groups = await self._collector.collect(
             [replace(request, policy_version=policy_version) for request in (*greedy, *sampled)]
@@ -100,12 +117,19 @@ class Evaluator:
         metrics = self._metrics(results, time.monotonic() - began)
         return Evaluation(name=self.config.name, metrics=metrics, results=results)
 
-    def _requests(self, kind: str, size: int, sampling: Sampling) -> list[GroupRequest]:
+    def _requests(self, kind: str, size: int, temperature: float) -> list[GroupRequest]:
         if size == 0:
             return []
+        play = self._play
+        sampling = Sampling(temperature=temperature, max_new_tokens=play.max_new_tokens, stop=play.stop)
         return [
             GroupRequest(
-                task=task, group=f"{self.config.name}/{kind}/{task.id}", size=size, sampling=sampling, seed=self._seed
+                task=task,
+                group=f"{self.config.name}/{kind}/{task.id}",
+                size=size,
+                sampling=sampling,
+                seed=self._seed,
+                deadline_s=play.group_deadline_s,
             )
             for task in self._tasks
         ]

@@ -17,6 +17,7 @@ from rlforge.data.ledger import Entry
 from rlforge.data.mixture import Mixture
 from rlforge.errors import ConfigError, DataError, WeightSyncError
 from rlforge.interfaces import Algorithm
+from rlforge.loops.evaluate import Play
 from rlforge.loops.measure import rollout_metrics
 from rlforge.loops.sampling import SamplingConfig
 from rlforge.loops.stage import StageConfig
@@ -44,6 +45,12 @@ class RLConfig(StageConfig):
     """Scorers of this stage; unset: the recipe's."""
     group_deadline_s: float = Field(default=600.0, gt=0)
     """Seconds a group may take; a member not done by then ends with `timeout`, unscored."""
+
+    @property
+    def play(self) -> Play:
+        """How its rollouts are played, evaluations included where they say nothing else."""
+        sampling = self.sampling
+        return Play(max_new_tokens=sampling.max_new_tokens, stop=sampling.stop, group_deadline_s=self.group_deadline_s)
 
 
 async def run_rl(config: RLConfig, run: StageRun, tasks: Mixture) -> None:

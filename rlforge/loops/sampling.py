@@ -12,7 +12,7 @@ class SamplingConfig(BaseConfig):
     temperature: float = Field(default=1.0, ge=0)
     """1 samples the model's own distribution; the learner divides its logits by the same number. 0 is greedy."""
     top_p: float = Field(default=1.0, gt=0, le=1)
-    """Below 1 the tail is cut off: fine for evaluation, wrong under importance weights."""
+    """Below 1 the tail is cut off, which is wrong under importance weights."""
     top_k: int = Field(default=0, ge=0)
     """Keep the k likeliest tokens; 0 keeps all."""
     max_new_tokens: int = Field(default=256, ge=1)

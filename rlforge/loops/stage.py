@@ -6,7 +6,7 @@ from pydantic import Field
 
 from rlforge.config import BaseConfig, Part, PartConfig
 from rlforge.learner.config import LearnerConfig
-from rlforge.loops.evaluate import EvaluationConfig
+from rlforge.loops.evaluate import EvaluationConfig, Play
 from rlforge.registry import ORCHESTRATORS, SOURCES
 
 
@@ -42,3 +42,8 @@ class StageConfig(PartConfig):
     """Steps between checkpoints; the last step, the last before the anneal and a new best always have one."""
     keep_last: int = Field(default=2, ge=1)
     """Checkpoints kept besides the best, the last before the anneal and the final one."""
+
+    @property
+    def play(self) -> Play:
+        """How its rollouts are played, evaluations included where they say nothing else."""
+        return Play()

@@ -43,7 +43,7 @@ def _shorten(stage: dict[str, Any], names: set[str]) -> None:
     schedule["warmup_steps"] = min(schedule["warmup_steps"], 1)
     schedule["anneal_steps"] = 1 if schedule["anneal_steps"] else None
     for evaluation in stage["evaluations"]:
-        evaluation["max_new_tokens"] = min(evaluation["max_new_tokens"], _NEW_TOKENS)
+        evaluation["max_new_tokens"] = min(evaluation["max_new_tokens"] or _NEW_TOKENS, _NEW_TOKENS)
         evaluation |= {"limit": min(evaluation["limit"], _TASKS), "every": 1, "samples": min(evaluation["samples"], 2)}
 
 

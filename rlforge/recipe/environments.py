@@ -65,7 +65,7 @@ def rollouts_fit_context(case: Case) -> Iterator[Finding]:
             message = f"max_tokens={longest} is beyond the context of {case.context} tokens, which ends rollouts before"
             yield Finding(severity="warning", key=key, message=message, hint=f"max_tokens <= {case.context}")
         reply = max(
-            [e.max_new_tokens for e in stage.evaluations]
+            [e.play(stage.play).max_new_tokens for e in stage.evaluations]
             + [s.sampling.max_new_tokens for s in case.rl_stages if s is stage],
             default=0,
         )

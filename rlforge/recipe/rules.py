@@ -69,7 +69,8 @@ def completions_fit_context(case: Case) -> Iterator[Finding]:
     }
     for stage in case.recipe.stage_list:
         for number, evaluation in enumerate(stage.evaluations):
-            longest[f"stages.{stage.name}.evaluations.{number}.max_new_tokens"] = evaluation.max_new_tokens
+            reply = evaluation.play(stage.play).max_new_tokens
+            longest[f"stages.{stage.name}.evaluations.{number}.max_new_tokens"] = reply
     for key, tokens in longest.items():
         if tokens >= context:
             yield Finding(

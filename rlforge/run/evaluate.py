@@ -67,7 +67,7 @@ async def _measured(
             sources = await asyncio.to_thread(sources_of, recipe, config.data)
             for said, _ in skipped_rows(sources):
                 tell(f"evaluation '{config.name}': {said}")
-            evaluator = Evaluator(config, sources, collector, seed, rewards.max_unscored)
+            evaluator = Evaluator(config, sources, collector, seed, rewards.max_unscored, stage.play)
             measured[config.name] = await evaluator.evaluate(0)
         await cluster.release(collector, router)
     return measured

@@ -137,7 +137,9 @@ class Run:
             collector=collector,
             router=router,
             evaluators=[
-                Evaluator(evaluation, await self._held_out(config, evaluation), collector, seed, max_unscored)
+                Evaluator(
+                    evaluation, await self._held_out(config, evaluation), collector, seed, max_unscored, config.play
+                )
                 for evaluation in config.evaluations
                 if collector is not None
             ],
