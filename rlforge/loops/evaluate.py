@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from rlforge.config import BaseConfig, Part, PartConfig
+from rlforge.config import BaseConfig, FileName, Part, PartConfig
 from rlforge.data.mixture import refuse_equal_names
 from rlforge.errors import DataError
 from rlforge.interfaces import Source
@@ -35,8 +35,8 @@ class Play:
 class EvaluationConfig(BaseConfig):
     """A named measurement on held-out tasks."""
 
-    name: str = "held_out"
-    """Its metrics are `eval/<name>/…`."""
+    name: FileName = "held_out"
+    """Its metrics are `eval/<name>/…`; each of a stage has its own."""
     data: list[Annotated[PartConfig, Part(SOURCES)]] = Field(min_length=1)
     """Held-out tasks; sources are walked in order, not mixed."""
     every: int = Field(default=20, ge=1)

@@ -1,10 +1,11 @@
 """What every stage of a recipe says: where it starts, what it learns from, how it is measured and when it stops."""
 
+from collections import Counter
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from rlforge.config import BaseConfig, Part, PartConfig
+from rlforge.config import BaseConfig, FileName, Part, PartConfig
 from rlforge.learner.config import LearnerConfig
 from rlforge.loops.evaluate import EvaluationConfig, Play
 from rlforge.registry import ORCHESTRATORS, SOURCES
@@ -22,7 +23,7 @@ class StopRule(BaseConfig):
 class StageConfig(PartConfig):
     """What all kinds of stage have in common."""
 
-    name: str
+    name: FileName
     """Names the stage's checkpoints: `<name>/final` can be started from, in this recipe or a later one."""
     start_from: str | None = None
     """`<stage>/final`, `<stage>/step_000100` or a model folder; unset: the stage before, or the recipe's model."""
@@ -42,6 +43,16 @@ class StageConfig(PartConfig):
     """Steps between checkpoints; the last step, the last before the anneal and a new best always have one."""
     keep_last: int = Field(default=2, ge=1)
     """Checkpoints kept besides the best, the last before the anneal and the final one."""
+
+    @field_validator("evaluations")
+    @classmethod
+    def _evaluations_are_told_apart(cls, evaluations: list[EvaluationConfig]) -> list[EvaluationConfig]:
+        for name, count in Counter(evaluation.name for evaluation in evaluations).items():
+            if count > 1:
+                raise ValueError(
+                    f"two are called '{name}'; metrics and results go by that name, so give each a 'name' of its own"
+                )
+        return evaluations
 
     @property
     def play(self) -> Play:

@@ -7,7 +7,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from rlforge.cluster.config import ClusterConfig
-from rlforge.config import BaseConfig, Part, PartConfig
+from rlforge.config import BaseConfig, FileName, Part, PartConfig
 from rlforge.learner.config import ModelInitConfig
 from rlforge.loops.stage import StageConfig
 from rlforge.orchestrators.environments import EnvironmentConfig
@@ -36,7 +36,7 @@ class ModelConfig(BaseConfig):
 class Recipe(BaseConfig):
     """A whole run: a model, the stages it goes through, and what they share."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: FileName
     """Names the run folder."""
     seed: int = 0
     """Everything random in the run is derived from it."""

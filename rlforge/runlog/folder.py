@@ -195,7 +195,8 @@ class RunFolder:
         """Forget metrics, rollouts, evaluations and checkpoints of `stage` after `step`: they will be made again."""
         lines = self.metrics.truncate_after(stage, step)
         removed = self.checkpoints.remove_after(stage, step)
-        pattern = re.compile(rf"{re.escape(stage)}-(\d+)(-.+)?\.parquet")
+        # six digits at least, as `_place` writes them: those of a stage named `<stage>-1` are not ours
+        pattern = re.compile(rf"{re.escape(stage)}-(\d{{6,}})(-.+)?\.parquet")
         for path in (*(self.path / "rollouts").glob("*"), *(self.path / "evaluations").glob("*")):
             match = pattern.fullmatch(path.name)
             if match and int(match.group(1)) > step:

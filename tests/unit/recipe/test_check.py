@@ -140,6 +140,23 @@ def test_two_sources_of_one_name_are_refused_in_training_and_in_evaluations(soun
     assert f"'test' is what stages.grpo.{place}.0 is called too" in finding.message
 
 
+@pytest.mark.parametrize(
+    "override", ["stages.warm.name=warm up", "stages.warm.name=sft/1", "stages.grpo.evaluations.0.name=held out"]
+)
+def test_name_that_cannot_be_part_of_a_file_name_is_refused(sound: Path, override: str) -> None:
+    evaluation = "evaluations: [{data: [{type: jsonl, path: tasks.jsonl}]}]"
+    _change(sound, "    algorithm: grpo\n", f"    algorithm: grpo\n    {evaluation}\n")
+    [finding] = check_recipe(sound, [override])
+    value = override.partition("=")[2]
+    assert f"name='{value}': string should match pattern" in finding.message
+
+
+def test_two_evaluations_of_one_name_are_refused_in_a_stage(sound: Path) -> None:
+    evaluation = "{data: [{type: jsonl, path: tasks.jsonl}]}"
+    [finding] = check_recipe(sound, [f"stages.grpo.evaluations=[{evaluation}, {evaluation}]"])
+    assert "two are called 'held_out'" in finding.message
+
+
 def test_evaluation_on_training_data_is_told(sound: Path) -> None:
     _change(
         sound,

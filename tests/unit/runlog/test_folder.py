@@ -106,6 +106,14 @@ def test_going_back_forgets_what_came_after(folder: RunFolder) -> None:
     assert [event.kind for event in folder.events.read()] == ["started", "rewound"]
 
 
+def test_going_back_spares_a_stage_whose_name_goes_on_with_a_number(folder: RunFolder) -> None:
+    folder.write_rollouts("grpo-1", 2, [])
+    folder.write_evaluation("grpo-1", 2, "held_out", [TaskResult(task_id="t")])
+    folder.rewind("grpo", -1)
+    assert folder.rollout_steps("grpo-1") == [2]
+    assert folder.evaluation("grpo-1", 2, "held_out") == [TaskResult(task_id="t")]
+
+
 def test_result_comes_back_equal(folder: RunFolder) -> None:
     stage = StageResult(name="sft", type="sft", steps=3, before={"a": 0.1}, after={"a": 0.9}, seconds=2.0)
     result = RunResult(run=str(folder.path), stages=(stage,), seconds=3.0)
