@@ -1,4 +1,4 @@
-"""Which tasks of the stream have been dealt with, so that after any crash none is trained twice and none is lost."""
+"""Which tasks of an `rl` stage have been dealt with, so that after any crash none is trained twice and none is lost."""
 
 from __future__ import annotations
 

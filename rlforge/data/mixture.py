@@ -42,6 +42,11 @@ class Mixture:
         self._schedule = Schedule(weights, offset=derive_seed(seed, "mixture") << 33)
         self._seed = seed
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the sources, in their order."""
+        return tuple(source.name for source in self._sources)
+
     def at(self, position: int) -> Drawn:
         """The draw at a position, 0 or more."""
         if position < 0:

@@ -46,6 +46,8 @@ class StageParts:
     """Seed of this stage, derived from the run's."""
     max_unscored: float = 1.0
     """Share of a step's rollouts that may stay unscored; the evaluators know theirs."""
+    context: int | None = None
+    """Positions that the model has, in tokens; None where its folder does not say."""
     first_version: int = 0
     """Policy version of the weights the stage starts from: one more than the last of the stage before."""
     interrupted: Callable[[], bool] = field(default=lambda: False)
@@ -70,7 +72,10 @@ class StageRun:
         self._judged: Metrics = {}
         self._best: float | None = resume.state["best"] if resume else None
         self.ledger = _ledger_of(resume) if resume else Ledger()
-        """Which tasks of the stream the weights have learned from; saved with them."""
+        """Which tasks of the stream the weights have learned from in an `rl` stage; saved with them.
+
+        Empty in other stages: nothing is ever in flight there, so the step says what was drawn.
+        """
         self._stopped_by = str(resume.state["stopped_by"]) if resume else ""
 
     @property

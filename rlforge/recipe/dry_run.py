@@ -24,6 +24,8 @@ def dry_run(recipe: Recipe) -> Recipe:
     names = {stage["name"] for stage in data["stages"]}
     for stage in data["stages"]:
         _shorten(stage, names)
+        if "max_tokens" in stage:  # all there is: another tokenizer may need more tokens for the same conversation
+            stage["max_tokens"] = data["model"]["init"]["context"]
     return Recipe.parse(data)
 
 

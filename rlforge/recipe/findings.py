@@ -83,9 +83,13 @@ class Case:
     @cached_property
     def context(self) -> int | None:
         """Longest sequence in tokens that the policy's generator takes; None when it cannot be known yet."""
-        own = cast(Any, self.recipe.generators["policy"]).context
-        init = self.recipe.model.init
-        return own or (init.context if init else self.model_config.get("max_position_embeddings"))
+        return cast(Any, self.recipe.generators["policy"]).context or self.positions
+
+    @cached_property
+    def positions(self) -> int | None:
+        """Longest sequence in tokens that the model has positions for; None when it cannot be known yet."""
+        init, told = self.recipe.model.init, self.model_config
+        return init.context if init else told.get("text_config", told).get("max_position_embeddings")
 
     @cached_property
     def model_config(self) -> dict[str, Any]:

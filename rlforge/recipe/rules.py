@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from rlforge.data.text import TextSource
 from rlforge.errors import ConfigError
 from rlforge.loops.sft import SFTConfig
 from rlforge.recipe.findings import Case, Finding, UsedSource
@@ -13,6 +14,11 @@ from rlforge.registry import ALGORITHMS, suggest
 from rlforge.rewards.python.scorer import PythonScorer, check_function
 
 Rule: TypeAlias = Callable[[Case], Iterator[Finding]]
+
+_CHARACTERS_PER_TOKEN = 4
+"""Of a tokenizer with many tokens; others make more sequences."""
+_MANY_SEQUENCES = 16
+"""More of them from one document than this are hardly what anybody means by one step's share."""
 
 
 def group_size_fits_algorithm(case: Case) -> Iterator[Finding]:
@@ -83,21 +89,33 @@ def completions_fit_context(case: Case) -> Iterator[Finding]:
 
 def sequences_fit_context(case: Case) -> Iterator[Finding]:
     """A model has no positions beyond its context."""
-    limit = (
-        case.recipe.model.init.context if case.recipe.model.init else case.model_config.get("max_position_embeddings")
-    )
+    limit = case.positions
     for stage in case.recipe.stage_list:
-        if (
-            limit
-            and isinstance(stage, SFTConfig)
-            and stage.max_tokens > limit
-            and "max_tokens" in stage.model_fields_set
-        ):
+        if limit and isinstance(stage, SFTConfig) and stage.longest(limit) > limit:
             yield Finding(
                 severity="error",
                 key=f"stages.{stage.name}.max_tokens",
                 message=f"max_tokens={stage.max_tokens} is longer than the model's context of {limit} tokens",
                 hint=f"max_tokens <= {limit}",
+            )
+
+
+def documents_fit_a_step(case: Case) -> Iterator[Finding]:
+    """A document is learned whole, in one step: a book is hundreds of sequences."""
+    for used in case.sources:
+        source, stage = used.source, used.stage
+        if used.evaluation or not isinstance(stage, SFTConfig) or not isinstance(source, TextSource):
+            continue
+        tokens = stage.longest(case.positions)
+        characters = max(len(source[index].text) for index in range(len(source)))
+        sequences = characters // (_CHARACTERS_PER_TOKEN * tokens)
+        if getattr(used.config, "separate", "") == "files" and sequences > _MANY_SEQUENCES:
+            yield Finding(
+                severity="warning",
+                key=f"{used.key}.separate",
+                message=f"its longest file has {characters} characters: {sequences} sequences of {tokens} tokens or "
+                "more, all learned in one step, because batch_size counts documents",
+                hint="separate: paragraphs, or lines",
             )
 
 
@@ -328,6 +346,7 @@ RULES: tuple[Rule, ...] = (
     importance_weights_see_the_whole_distribution,
     completions_fit_context,
     sequences_fit_context,
+    documents_fit_a_step,
     groups_cover_batch,
     sources_can_be_read,
     sources_have_names_of_their_own,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -47,6 +48,12 @@ def checked_model_folder(path: str) -> str:
     if not (folder / "config.json").is_file():
         raise ConfigError(f"model folder '{folder}' has no config.json; give a folder in Hugging Face layout")
     return str(folder)
+
+
+def context_of(folder: str) -> int | None:
+    """Positions that the model of a folder has, in tokens; None where its config.json does not say."""
+    config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    return config.get("text_config", config).get("max_position_embeddings")
 
 
 def _fetched(name: str) -> Path:

@@ -22,7 +22,7 @@ from rlforge.recipe import Recipe
 from rlforge.registry import CLUSTERS
 from rlforge.rewards.router import Router
 from rlforge.run.interrupt import Interrupt
-from rlforge.run.model import checked_model_folder, prepare_model
+from rlforge.run.model import checked_model_folder, context_of, prepare_model
 from rlforge.run.parts import (
     collector_of,
     every_source,
@@ -143,6 +143,7 @@ class Run:
                 for evaluation in config.evaluations
                 if collector is not None
             ],
+            context=context_of(model),
             renderer=ChatRenderer.from_folder(model, chat=config.type != "pretrain"),
             folder=self._folder,
             progress=self._progress,

@@ -67,7 +67,10 @@ def conversation_trajectory(
         )
     ids, written = ids[:max_tokens], written[:max_tokens]
     if True not in written[1:]:
-        raise DataError(f"conversation '{conversation.id}': its first {max_tokens} tokens hold no reply to learn from")
+        raise DataError(
+            f"conversation '{conversation.id}': its first {max_tokens} tokens hold no reply to learn from: shorten "
+            "what comes before it, or raise max_tokens"
+        )
     return _supervised(ids, written, of=conversation.id, prompt_length=written.index(True))
 
 

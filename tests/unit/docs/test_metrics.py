@@ -19,6 +19,7 @@ from rlforge.generators.scripted import ScriptedGenerator
 from rlforge.loops.evaluate import EvaluationConfig, Evaluator
 from rlforge.loops.measure import rollout_metrics
 from rlforge.loops.rl import RLConfig, policy_batch
+from rlforge.loops.sft import left_out_metrics
 from rlforge.loops.stage_run import StageParts, StageRun
 from rlforge.rewards.judge.scorer import JudgeScorer
 from rlforge.types import (
@@ -137,6 +138,7 @@ async def produced() -> set[str]:
         *literal,
         *(f"time/{lap}_s" for lap in laps),
         "time/step_s",
+        *left_out_metrics(("bad row",)),
         *await evaluation_keys(),
         *await generator_keys(),
         *Counters().read(),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from rlforge.recipe import load_recipe
 from rlforge.recipe.check import check_recipe
 from rlforge.recipe.findings import Finding
 
@@ -165,6 +166,21 @@ def test_evaluation_on_training_data_is_told(sound: Path) -> None:
     )
     finding = _found(sound)["stages.grpo.evaluations.0.data.0"]
     assert (finding.severity, "stages.grpo.data.0 trains on" in finding.message) == ("warning", True)
+
+
+def test_resolved_recipe_passes_where_the_written_one_does(sound: Path) -> None:
+    resolved = sound.parent / "resolved.yaml"
+    resolved.write_text(load_recipe(sound).yaml())
+    assert check_recipe(resolved) == []
+
+
+def test_a_book_that_is_learned_in_one_step_is_told(sound: Path) -> None:
+    (sound.parent / "book.txt").write_text("so it goes\n" * 4000)
+    _change(sound, "{type: jsonl, path: conversations.jsonl}", "{type: text, path: book.txt}")
+    _change(sound, "type: sft", "type: pretrain")
+    finding = _found(sound)["stages.warm.data.0.separate"]
+    assert (finding.severity, "44000 characters: 21 sequences of 512 tokens" in finding.message) == ("warning", True)
+    assert _found(sound, "stages.warm.data.0.separate=lines") == {}
 
 
 def test_model_folder_without_a_model_is_named(sound: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from rlforge.bench.resume import fingerprint
 from rlforge.cli import main
-from rlforge.errors import ConfigError, RunError
+from rlforge.errors import ConfigError, DataError, RunError
 from rlforge.recipe import Recipe
 from rlforge.run.train import train
 from rlforge.runlog.folder import RunFolder
@@ -84,7 +84,7 @@ async def test_a_pretrain_stage_learns_every_token_of_plain_text_and_needs_no_re
 
 def test_one_stage_alone_is_run_and_the_next_goes_on_from_it(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(recipe(tmp_path).yaml())
-    asked = [str(tmp_path / "recipe.yaml"), "stages.warm.max_tokens=64", "--runs-dir", str(tmp_path / "runs")]
+    asked = [str(tmp_path / "recipe.yaml"), "--runs-dir", str(tmp_path / "runs")]
     main_or_exit("train", *asked, "--stage", "warm")
     folder = RunFolder.open(tmp_path / "runs" / "small")
     assert (folder.latest("warm") is not None, folder.latest("grpo")) == (True, None)
@@ -116,6 +116,47 @@ async def test_an_imitation_interrupted_in_the_middle_goes_on_as_if_it_had_not_b
     whole, halves = RunFolder.open(tmp_path / "whole"), RunFolder.open(tmp_path / "halves")
     assert learned(halves) == learned(whole)
     assert fingerprint(halves.resolve("warm/final").path) == fingerprint(whole.resolve("warm/final").path)
+
+
+def with_a_long_prompt(folder: Path, on_bad_row: str) -> Recipe:
+    """Five steps of four conversations, of which one has no reply within the model's context of 64 tokens."""
+    plan = imitating(folder, steps=5, batch_size=4)
+    data = plan.model_dump(mode="json")["stages"][0]["data"][0] | {"on_bad_row": on_bad_row, "limit": 8}
+    rows = (folder / "tasks.jsonl").read_text().splitlines()
+    long = json.dumps({"id": "long", "prompt": "1+" * 100, "answer": "100"})
+    (folder / "tasks.jsonl").write_text("\n".join([long, *rows]))
+    return imitating_from(plan, data)
+
+
+def imitating_from(plan: Recipe, data: Mapping[str, Any]) -> Recipe:
+    stage = plan.model_dump(mode="json")["stages"][0]
+    return changed(plan, stages=[stage | {"data": [data]}])
+
+
+async def test_a_conversation_without_a_reply_in_reach_is_left_out_and_told(tmp_path: Path) -> None:
+    plan = with_a_long_prompt(tmp_path, "skip")
+    await run(plan, tmp_path / "whole")
+    first = await train(plan, folder=RunFolder.create(tmp_path / "halves", plan.yaml()), progress=InterruptedAt(2))
+    assert first.interrupted
+    await run(plan, tmp_path / "halves")
+    whole, halves = RunFolder.open(tmp_path / "whole"), RunFolder.open(tmp_path / "halves")
+    assert learned(halves) == learned(whole)
+    assert [line.get("data/left_out", 0) for line in learned(whole)].count(1) in (2, 3), "once in two steps of four"
+    (told,) = whole.events.read("rows_skipped")
+    assert "'sums/long': its first 64 tokens hold no reply" in told.message
+    assert fingerprint(halves.resolve("warm/final").path) == fingerprint(whole.resolve("warm/final").path)
+
+
+async def test_a_conversation_without_a_reply_in_reach_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"'sums/long'.*raise max_tokens; mend it, or set on_bad_row: skip on source"):
+        await run(with_a_long_prompt(tmp_path, "refuse"), tmp_path / "run")
+
+
+async def test_a_step_of_nothing_but_bad_rows_teaches_nothing_and_says_so(tmp_path: Path) -> None:
+    plan = with_a_long_prompt(tmp_path, "skip")
+    (data,) = plan.model_dump(mode="json")["stages"][0]["data"]
+    with pytest.raises(DataError, match="step 1 has nothing to learn from"):
+        await run(imitating_from(plan, data | {"limit": 1}), tmp_path / "run")
 
 
 @pytest.mark.parametrize("by", ["start_from", "model.path"])
