@@ -40,9 +40,11 @@ class StageConfig(PartConfig):
     stop_when: StopRule | None = None
     """Optional early end."""
     checkpoint_every: int = Field(default=50, ge=1)
-    """Steps between checkpoints; the last step, the last before the anneal and a new best always have one."""
+    """Steps between checkpoints; the last step, the last before the anneal, a new best and a step that another stage
+    starts from always have one."""
     keep_last: int = Field(default=2, ge=1)
-    """Checkpoints kept besides the best, the last before the anneal and the final one."""
+    """Checkpoints kept besides the best, the last before the anneal, the final one and those that another stage starts
+    from."""
 
     @field_validator("evaluations")
     @classmethod

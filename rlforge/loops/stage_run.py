@@ -48,6 +48,8 @@ class StageParts:
     """Share of a step's rollouts that may stay unscored; the evaluators know theirs."""
     context: int | None = None
     """Positions that the model has, in tokens; None where its folder does not say."""
+    wanted: frozenset[int] = frozenset()
+    """Steps that a later stage starts from: each has a checkpoint, and keeps it."""
     first_version: int = 0
     """Policy version of the weights the stage starts from: one more than the last of the stage before."""
     interrupted: Callable[[], bool] = field(default=lambda: False)
@@ -187,7 +189,7 @@ class StageRun:
         return last or any(self._done % e.config.every == 0 for e in self.parts.evaluators)
 
     def _checkpoint_due(self) -> bool:
-        due = self._ended() or self._done % self.config.checkpoint_every == 0
+        due = self._ended() or self._done % self.config.checkpoint_every == 0 or self._done in self.parts.wanted
         return due or self._before_anneal() or self._best_yet()
 
     def _before_anneal(self) -> bool:
@@ -243,7 +245,7 @@ class StageRun:
             folder.checkpoints.mark(stage, "best", self._done)
         if self._before_anneal():
             folder.checkpoints.mark(stage, "before_anneal", self._done)
-        folder.checkpoints.prune(stage, self.config.keep_last)
+        folder.checkpoints.prune(stage, self.config.keep_last, self.parts.wanted)
 
     def _best_yet(self) -> bool:
         score = self._score()

@@ -11,6 +11,7 @@ from rlforge.recipe.findings import Case, Finding
 from rlforge.recipe.load import Document, read_document
 from rlforge.recipe.machine import memory_fits
 from rlforge.recipe.rules import RULES
+from rlforge.recipe.starts import START_RULES
 
 
 def check_recipe(path: Path | str, overrides: Sequence[str] = ()) -> list[Finding]:
@@ -30,5 +31,5 @@ def check_document(document: Document) -> list[Finding]:
 
 def check_case(case: Case) -> list[Finding]:
     """Findings of every rule, errors first."""
-    found = [finding for rule in (*RULES, *ENVIRONMENT_RULES, memory_fits) for finding in rule(case)]
+    found = [finding for rule in (*RULES, *START_RULES, *ENVIRONMENT_RULES, memory_fits) for finding in rule(case)]
     return sorted(found, key=lambda finding: finding.severity != "error")

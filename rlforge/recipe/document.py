@@ -13,6 +13,7 @@ from rlforge.loops.stage import StageConfig
 from rlforge.orchestrators.environments import EnvironmentConfig
 from rlforge.registry import GENERATORS, STAGES
 from rlforge.rewards.router import Router
+from rlforge.runlog.checkpoints import step_named
 from rlforge.tokens.tokenizer import TokenizerConfig
 
 
@@ -66,6 +67,12 @@ class Recipe(BaseConfig):
     def stage(self, name: str) -> StageConfig:
         """The stage of that name; KeyError when there is none."""
         return {stage.name: stage for stage in self.stage_list}[name]
+
+    def steps_wanted(self, name: str) -> frozenset[int]:
+        """Steps of a stage that others start from."""
+        starts = [(stage.start_from or "").partition("/") for stage in self.stage_list]
+        steps = (step_named(which) for stage, _, which in starts if stage == name)
+        return frozenset(step for step in steps if step is not None)
 
     def yaml(self) -> str:
         """The whole recipe with every value, to be run again as it is."""

@@ -31,8 +31,8 @@ def dry_run(recipe: Recipe) -> Recipe:
 
 def _shorten(stage: dict[str, Any], names: set[str]) -> None:
     stage |= {"steps": STEPS, "checkpoint_every": 1, "stop_when": None}
-    if stage["start_from"] and stage["start_from"].partition("/")[0] not in names:
-        stage["start_from"] = None
+    earlier = (stage["start_from"] or "").partition("/")[0]
+    stage["start_from"] = f"{earlier}/final" if earlier in names else None  # of two steps, none but the last
     if "groups_per_step" in stage:
         stage["groups_per_step"] = min(stage["groups_per_step"], _GROUPS)
     if "max_turns" in stage["orchestrator"]:

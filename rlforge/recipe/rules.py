@@ -295,24 +295,6 @@ def scorers_name_sources_that_exist(case: Case) -> Iterator[Finding]:
                 yield Finding(severity="warning", key=f"{key}.sources", message=message)
 
 
-def starts_exist(case: Case) -> Iterator[Finding]:
-    """A stage starts from an earlier stage, a checkpoint or a model folder."""
-    names = [stage.name for stage in case.recipe.stage_list]
-    for index, stage in enumerate(case.recipe.stage_list):
-        start = stage.start_from
-        if start is None or start.partition("/")[0] in names[:index]:
-            continue
-        if (Path(start) / "config.json").is_file():
-            continue
-        known = ", ".join(f"{name}/final" for name in names[:index]) or "none before this one"
-        yield Finding(
-            severity="error",
-            key=f"stages.{stage.name}.start_from",
-            message=f"'{start}' is neither a stage before this one nor a model folder. "
-            f"{suggest(start.partition('/')[0], names[:index])}Stages: {known}",
-        )
-
-
 def stop_rules_can_fire(case: Case) -> Iterator[Finding]:
     """A rule on a metric that nobody measures never ends a stage."""
     for stage in case.recipe.stage_list:
@@ -358,7 +340,6 @@ RULES: tuple[Rule, ...] = (
     rewards_where_needed,
     every_task_has_a_scorer,
     scorers_name_sources_that_exist,
-    starts_exist,
     stop_rules_can_fire,
 )
-"""Every rule; the memory plan is in `machine.py`."""
+"""Rules with no file of their own; the memory plan is in `machine.py`, where stages start in `starts.py`."""

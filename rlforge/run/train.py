@@ -149,6 +149,7 @@ class Run:
             progress=self._progress,
             seed=seed,
             max_unscored=max_unscored,
+            wanted=self._recipe.steps_wanted(config.name),
             first_version=self._first_version,
             interrupted=self._interrupt,
         )

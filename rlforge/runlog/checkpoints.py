@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,12 +97,13 @@ class Checkpoints:
         path = self._folder(stage) / name
         return read_checkpoint(path) if path.exists() else None
 
-    def prune(self, stage: str, keep_last: int) -> list[int]:
-        """Remove all but the newest `keep_last` and the marked ones; returns the steps that went."""
+    def prune(self, stage: str, keep_last: int, wanted: Collection[int] = ()) -> list[int]:
+        """Remove all but the newest `keep_last`, the marked ones and the wanted steps; returns the steps that went."""
         folder = self._folder(stage)
         marked = {path.resolve() for path in folder.iterdir() if path.is_symlink()} if folder.is_dir() else set[Path]()
         every = self.list(stage)
-        doomed = [c for c in every[: max(0, len(every) - keep_last)] if c.path.resolve() not in marked]
+        old = every[: max(0, len(every) - keep_last)]
+        doomed = [c for c in old if c.step not in wanted and c.path.resolve() not in marked]
         for checkpoint in doomed:
             discard(checkpoint.path)
         return [checkpoint.step for checkpoint in doomed]
@@ -138,7 +139,8 @@ class Checkpoints:
         return self.marked(stage, "final") or self.latest(stage)
 
     def _named(self, stage: str, which: str) -> Checkpoint | None:
-        return self.marked(stage, f"step_{int(which):06d}" if which.isdecimal() else which)
+        step = step_named(which)
+        return self.marked(stage, which if step is None else f"step_{step:06d}")
 
     def _unmark(self, target: Path) -> None:
         for path in target.parent.iterdir():
@@ -147,6 +149,12 @@ class Checkpoints:
 
     def _folder(self, stage: str) -> Path:
         return self.root / stage
+
+
+def step_named(which: str) -> int | None:
+    """The step that `120` or `step_000120` names; None for a mark, such as `final`."""
+    match = _STEP.fullmatch(which)
+    return int(match.group(1) if match else which) if match or which.isdecimal() else None
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

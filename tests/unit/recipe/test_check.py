@@ -69,6 +69,28 @@ def test_rule_across_keys_says_why(sound: Path, override: str, key: str, words: 
     assert words in str(_found(sound, override)[key])
 
 
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        ("warm/step_000005", "takes steps 1 to 4, so none is called 'step_000005'; hint: warm/final"),
+        ("warm/0", "takes steps 1 to 4"),
+        ("warm/best", "no evaluations to find its best checkpoint by"),
+        ("warm/before_anneal", "takes no step before an anneal"),
+        ("warm/finl", "Did you mean 'final'"),
+    ],
+)
+def test_start_from_a_checkpoint_that_the_earlier_stage_never_writes_is_refused(
+    sound: Path, start: str, words: str
+) -> None:
+    finding = _found(sound, f"stages.grpo.start_from={start}")["stages.grpo.start_from"]
+    assert (finding.severity, words in str(finding)) == ("error", True)
+
+
+@pytest.mark.parametrize("start", ["warm", "warm/final", "warm/step_000003", "warm/3", "warm/4"])
+def test_start_from_a_checkpoint_that_the_earlier_stage_writes_is_fine(sound: Path, start: str) -> None:
+    assert _found(sound, f"stages.grpo.start_from={start}") == {}
+
+
 @pytest.mark.parametrize("override", ["generators.policy.kv_cache_gb=1000000", "model.init.layers=100000000"])
 def test_memory_is_planned_where_no_gpu_holds_it(
     sound: Path, override: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -19,6 +19,11 @@ def test_dry_run_keeps_every_part_and_shrinks_model_and_steps(recipe_path: Path)
     assert small.stage("grpo").groups_per_step == 4
 
 
+def test_dry_run_starts_from_the_last_of_its_two_steps_where_the_recipe_names_another(recipe_path: Path) -> None:
+    small = dry_run(load_recipe(recipe_path, ["stages.grpo.start_from=warm/step_000003"]))
+    assert small.stage("grpo").start_from == "warm/final"
+
+
 def test_dry_run_of_a_hub_model_needs_no_network(recipe_path: Path) -> None:
     text = recipe_path.read_text().replace("  init: {hidden_size: 64, layers: 2}\n", "  path: meta-llama/Llama-3-8B\n")
     recipe_path.write_text(text)

@@ -159,6 +159,16 @@ async def test_a_step_of_nothing_but_bad_rows_teaches_nothing_and_says_so(tmp_pa
         await run(imitating_from(plan, data | {"limit": 1}), tmp_path / "run")
 
 
+async def test_a_step_that_a_later_stage_starts_from_is_written_and_kept(tmp_path: Path) -> None:
+    plan = imitating(tmp_path, steps=6, checkpoint_every=4, keep_last=1)
+    (warm,) = plan.model_dump(mode="json")["stages"]
+    later = warm | {"name": "later", "start_from": "warm/step_000003", "steps": 1}
+    await run(changed(plan, stages=[warm, later]), tmp_path / "run")
+    folder = RunFolder.open(tmp_path / "run")
+    assert [checkpoint.step for checkpoint in folder.checkpoints.list("warm")] == [3, 6]
+    assert folder.resolve("later/final").step == 1
+
+
 @pytest.mark.parametrize("by", ["start_from", "model.path"])
 async def test_a_later_recipe_starts_from_the_checkpoint_of_an_earlier_run(tmp_path: Path, by: str) -> None:
     await run(imitating(tmp_path), tmp_path / "earlier")

@@ -49,6 +49,12 @@ def test_pruning_keeps_the_newest_and_the_marked(folder: RunFolder) -> None:
     assert [c.step for c in folder.checkpoints.list("sft")] == [1, 4, 5]
 
 
+def test_pruning_keeps_the_steps_that_are_wanted(folder: RunFolder) -> None:
+    for step in (1, 2, 3, 4):
+        _save(folder, "sft", step)
+    assert folder.checkpoints.prune("sft", 1, wanted={2}) == [1, 3]
+
+
 def test_checkpoints_are_found_by_name(folder: RunFolder) -> None:
     for step in (1, 20):
         _save(folder, "sft", step)
