@@ -73,8 +73,14 @@ def token_logprobs(
 
     `hidden` [N, D] are last hidden states, `head` [V, D] the output matrix, `targets` [N] token ids, `temperature`
     [N] divides the logits. At most `chunk` rows of logits exist at a time, forward and backward. N = 0 gives empty
-    tensors.
+    tensors. Logits are products in the type of `hidden`, or in that of an autocast under way; all else is float32.
     """
     inverse = temperature.float().reciprocal()
-    result = cast(Any, _ChunkedLogprobs).apply(hidden, head, targets, inverse, chunk)
+    kind = hidden.device.type
+    if torch.is_autocast_enabled(kind):
+        hidden = hidden.to(torch.get_autocast_dtype(kind))
+    # A backward pass runs outside autocast: were the forward's products cast by it, the two would see other logits, and
+    # p recomputed from one and normalised by the other would not add up to 1.
+    with torch.autocast(kind, enabled=False):
+        result = cast(Any, _ChunkedLogprobs).apply(hidden, head, targets, inverse, chunk)
     return cast(tuple[Tensor, Tensor], result)

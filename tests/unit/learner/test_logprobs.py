@@ -27,3 +27,23 @@ def test_nothing_to_score_gives_empty_tensors() -> None:
     empty = torch.zeros(0, dtype=torch.long)
     logprobs, entropy = token_logprobs(torch.zeros(0, 4), torch.zeros(9, 4), empty, torch.zeros(0), chunk=3)
     assert logprobs.shape == entropy.shape == (0,)
+
+
+def test_in_bfloat16_a_confident_token_has_nearly_the_gradient_it_has_in_float32() -> None:
+    """Both passes must see the same logits: p, recomputed and normalised, is all of a confident token's gradient."""
+    generator = torch.Generator().manual_seed(0)
+    head = torch.randn(400, 256, generator=generator) / 16
+    targets = torch.randint(400, (64,), generator=generator)
+    chosen = head[targets] / head[targets].square().sum(-1, keepdim=True)
+    hidden = torch.randn(64, 256, generator=generator) + 14 * chosen
+    credit = torch.randn(64, generator=generator)
+    found: list[torch.Tensor] = []
+    for rough in (False, True):
+        inputs = (hidden.clone().requires_grad_(), head.clone().requires_grad_())
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=rough):
+            logprobs, _ = token_logprobs(*inputs, targets, torch.ones(64), chunk=16)
+        assert logprobs.dtype == torch.float32
+        assert logprobs.exp().median() > 0.99
+        found.append(torch.cat([g.flatten() for g in torch.autograd.grad((credit * logprobs).sum(), inputs)]))
+    exact, rounded = found
+    assert (rounded - exact).norm() < 0.15 * exact.norm()
