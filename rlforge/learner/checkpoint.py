@@ -65,9 +65,8 @@ def read_state(directory: str, optimizer: torch.optim.Optimizer, names: dict[Ten
     for parameter, name in names.items():
         moments = {kind: tensors.pop(f"{kind}/{name}") for kind in _MOMENTS if f"{kind}/{name}" in tensors}
         if moments:
-            optimizer.state[parameter] = {
-                kind: value if kind == "step" else value.to(parameter.device) for kind, value in moments.items()
-            }
+            # `step` too: the fused AdamW counts on the parameter's device
+            optimizer.state[parameter] = {kind: value.to(parameter.device) for kind, value in moments.items()}
     if tensors:
         raise RunError(f"'{directory}' holds optimizer state of another model: {', '.join(sorted(tensors)[:3])}, …")
     return TrainerState(**counters)

@@ -9,9 +9,11 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config
 
 from rlforge.errors import ConfigError, LearnerError, RunError
+from rlforge.learner import model as learner_model
+from rlforge.learner.checkpoint import read_state
 from rlforge.learner.config import LearnerConfig, ScheduleConfig
 from rlforge.learner.learner import Floats, TorchLearner
 from rlforge.learner.loss import StepLoss
@@ -312,6 +314,64 @@ async def test_bfloat16_gives_nearly_the_same_gradient_norm(model: str) -> None:
     assert other["learner/grad_norm"] == pytest.approx(one["learner/grad_norm"], rel=0.1)
     await exact.close()
     await rough.close()
+
+
+async def test_bfloat16_gives_nearly_the_same_gradient_to_a_confident_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learner_model, "quicken_norms", lambda _: None)  # as on a GPU: norms whose results are float32
+    batch = Batch(trajectories=(sure_of_itself(tmp_path),), objectives={"policy": Objective(loss="cross_entropy")})
+    found: list[torch.Tensor] = []
+    for dtype in ("float32", "bfloat16"):
+        learner = await started(str(tmp_path), LearnerConfig(device="cpu", dtype=dtype))
+        assert np.median((await learner.logprobs(batch))[0][4:]) > np.log(0.95)
+        _, slopes = await _loss_and_gradient(learner, batch.trajectories, batch.objectives["policy"])
+        found.append(torch.cat([slope.flatten() for slope in slopes.values()]))
+        await learner.close()
+    exact, rounded = found
+    assert (rounded - exact).norm() < 0.2 * exact.norm()
+
+
+def sure_of_itself(folder: Path) -> Trajectory:
+    """What a model, saved to the folder, says with great confidence."""
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=500,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,
+        intermediate_size=96,
+        max_position_embeddings=128,
+        tie_word_embeddings=False,
+    )
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.lm_head.weight.data.normal_(0, 1.6)
+    model.save_pretrained(folder)
+    ids = torch.randint(0, 500, (1, 4))
+    with torch.no_grad():
+        for _ in range(60):
+            ids = torch.cat([ids, model(ids).logits[:, -1:].argmax(-1)], 1)
+    return Trajectory(token_ids=ids[0].numpy(), sampled=np.arange(64) >= 4)
+
+
+async def test_what_an_optimizer_remembers_comes_back_on_the_device_of_its_parameter(
+    model: str, tmp_path: Path
+) -> None:
+    learner = await started(model)
+    await learner.step(mixed_batch())
+    await learner.save(str(tmp_path))
+    elsewhere: dict[torch.Tensor, str] = {
+        torch.nn.Parameter(p.detach().to("meta")): name for p, name in learner._parameter_names().items()
+    }
+    optimizer = torch.optim.AdamW(list(elsewhere), fused=False)
+    read_state(str(tmp_path), optimizer, elsewhere)
+    assert len(optimizer.state) == len(elsewhere)
+    assert {(kind, m.device.type) for moments in optimizer.state.values() for kind, m in moments.items()} == {
+        (kind, "meta") for kind in ("step", "exp_avg", "exp_avg_sq")
+    }
+    await learner.close()
 
 
 async def test_work_before_start_says_what_to_do(model: str) -> None:
