@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from transformers import (
     AttentionInterface,
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
@@ -30,7 +32,7 @@ ARCHITECTURES: dict[str, Any] = {"llama": LlamaConfig, "qwen3": Qwen3Config}
 _MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.bin", "config.json", "generation_config.json")
 
 # What these would do to the logits is not in our logprobs; a model that sets one is refused rather than mis-scored.
-_LOGIT_CHANGES = ("final_logit_softcapping", "logits_scaling", "logit_scale")
+_LOGIT_CHANGES = ("attn_logit_softcapping", "final_logit_softcapping", "logits_scaling", "logit_scale")
 
 
 def initialize_model(config: ModelInitConfig, *, tokenizer_folder: str, folder: str, seed: int) -> None:
@@ -59,15 +61,19 @@ def initialize_model(config: ModelInitConfig, *, tokenizer_folder: str, folder: 
 
 
 def load_model(source: str, device: torch.device) -> PreTrainedModel:
-    """A model for training: float32 weights, attention of packs. Raises LearnerError for models we would mis-score."""
+    """A model for training: float32 weights, attention of packs, no dropout (what is sampled is sampled without).
+
+    Raises LearnerError for models we would mis-score.
+    """
     disable_progress_bar()  # a bar a shard, written across the run's own progress
-    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation=ATTENTION)
-    for name in _LOGIT_CHANGES:
-        value = getattr(model.config, name, None)
-        if value not in (None, 1, 1.0):
-            raise LearnerError(f"model '{source}' sets {name}={value}, which the learner's logprobs do not apply")
-    if "sliding_attention" in (getattr(model.config, "layer_types", None) or ()):
-        raise LearnerError(f"model '{source}' has sliding-window layers, which packed attention does not apply")
+    config = AutoConfig.from_pretrained(source)
+    for name in _noises(config):
+        setattr(config, name, 0.0)
+    model = AutoModelForCausalLM.from_pretrained(
+        source, config=config, dtype=torch.float32, attn_implementation=ATTENTION
+    )
+    if reason := _unlike_ours(model):
+        raise LearnerError(f"model '{source}' {reason}")
     model.to(device)  # pyright: ignore[reportArgumentType]  # the stub's first parameter is the model itself
     if device.type == "cpu":
         quicken_norms(model)
@@ -96,6 +102,41 @@ def save_model(model: PreTrainedModel, folder: str) -> None:
 def named_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """Weights by their name in the checkpoint, tied ones once."""
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+def _noises(config: Any) -> list[str]:
+    """Settings that make a model in training another function at every pass: kinds of dropout, a router's jitter."""
+    values: dict[str, Any] = config.to_dict()
+    return [name for name, value in values.items() if isinstance(value, float) and ("drop" in name or "jitter" in name)]
+
+
+def _unlike_ours(model: PreTrainedModel) -> str:
+    """What in a model the learner would leave out of its logprobs; empty when nothing."""
+    config: Any = model.config
+    for name in _LOGIT_CHANGES:
+        value = getattr(config, name, None)
+        if value not in (None, 1, 1.0):
+            return f"sets {name}={value}, which the learner's logprobs do not apply"
+    if getattr(model.get_output_embeddings(), "bias", None) is not None:
+        return "has an output head with a bias, which the learner's logprobs do not add"
+    if not model.is_backend_compatible():
+        return "computes attention in a way of its own, so that trajectories of one pack would see one another"
+    return _narrow(config)
+
+
+def _narrow(config: Any) -> str:
+    """Why packed attention, which sees a whole trajectory from every layer, is not the model's; empty when it is."""
+    kinds = set(getattr(config, "layer_types", None) or ["sliding_attention"]) - {"full_attention"}
+    if others := kinds - {"sliding_attention"}:
+        return f"has layers of {', '.join(sorted(others))}, which packed attention does not apply"
+    window = getattr(config, "sliding_window", None)
+    context = getattr(config, "max_position_embeddings", None) or math.inf
+    if not kinds or window is None or window >= context:
+        return ""
+    return (
+        f"has a sliding window of {window} tokens in a context of {context}, which packed attention does not apply; if "
+        f"no sequence is to be longer than {window} tokens, say so with max_position_embeddings in its config.json"
+    )
 
 
 def _write(config: Any, tokenizer_source: str, folder: str, seed: int) -> None:
