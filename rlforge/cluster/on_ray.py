@@ -21,6 +21,7 @@ from rlforge.cluster.actors import GeneratorActor, LearnerActor, RouterActor, Wo
 from rlforge.cluster.coalesce import Coalescer, packed, unpacked
 from rlforge.cluster.config import ClusterConfig
 from rlforge.cluster.janitor import Janitor
+from rlforge.cluster.placement import generator_gpus, learner_gpus
 from rlforge.cluster.ray_folder import make_ray_folder
 from rlforge.cluster.specs import GeneratorSpec, LearnerSpec, RouterSpec, WorkerSpec
 from rlforge.deadlines import deadline
@@ -226,6 +227,7 @@ class OnRay:
         self._janitor: Janitor | None = None
         self._remotes: list[Any] = []
         self._pids: dict[str, int] = {}
+        self._spreads: list[int] = []
 
     async def start(self) -> None:
         """Attach to the cluster named by the recipe, or start a private one on loopback."""
@@ -260,13 +262,11 @@ class OnRay:
 
     async def generators(self, specs: Mapping[str, Sequence[GeneratorSpec]]) -> Mapping[str, Generator]:
         """Started pools by name, one actor per replica."""
-        wanted = sum(_gpus(spec) for replicas in specs.values() for spec in replicas)
-        share = _gpu_share(1 + wanted)
+        self._spreads = [_spread(spec) for replicas in specs.values() for spec in replicas]
+        gpus = iter(generator_gpus(_gpus(), self._spreads))
         remotes = {
             name: [
-                self._actor(
-                    RemoteGenerator, f"generator '{name}' {index}", GeneratorActor, spec, num_gpus=share * _gpus(spec)
-                )
+                self._actor(RemoteGenerator, f"generator '{name}' {index}", GeneratorActor, spec, num_gpus=next(gpus))
                 for index, spec in enumerate(replicas)
             ]
             for name, replicas in specs.items()
@@ -276,9 +276,8 @@ class OnRay:
 
     async def learner(self, spec: LearnerSpec) -> Learner:
         """A started learner in an actor."""
-        generators = sum(isinstance(remote, RemoteGenerator) for remote in self._remotes)
-        share = _gpu_share(1 + generators)
-        learner = self._actor(RemoteLearner, "learner", LearnerActor, spec, num_gpus=share)
+        gpus = learner_gpus(_gpus(), self._spreads)
+        learner = self._actor(RemoteLearner, "learner", LearnerActor, spec, num_gpus=gpus)
         await self._start_all([learner])
         return learner
 
@@ -424,12 +423,10 @@ def _environment() -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(os.cpu_count() or 1), "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
-def _gpus(spec: GeneratorSpec) -> int:
-    """GPUs that one replica spreads over, where there are enough."""
+def _spread(spec: GeneratorSpec) -> int:
+    """GPUs that one replica spreads over."""
     return int(getattr(spec.config, "tensor_parallel", 1))
 
 
-def _gpu_share(parts: int) -> float:
-    """GPU of each generator and learner: whole ones where there are enough, else equal shares of what there is."""
-    gpus = float(ray.cluster_resources().get("GPU", 0))
-    return 1.0 if gpus >= parts else gpus / parts
+def _gpus() -> int:
+    return int(ray.cluster_resources().get("GPU", 0))
