@@ -56,7 +56,7 @@ class TransformersGenerator:
         try:
             from rlforge.generators.transformers_model import Model
         except ImportError as error:
-            raise SetupError(f"transformers cannot be imported ({error}); install rlforge[cpu] or [gpu]") from error
+            raise SetupError(f"transformers cannot be imported ({error}); `make setup` installs it") from error
         async with deadline(self._config.start_deadline_s, f"transformers to load {self._folder}"):
             self._model = await asyncio.to_thread(Model, self._config, self._folder)
 

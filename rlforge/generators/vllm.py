@@ -71,8 +71,8 @@ class VLLMGenerator:
             from rlforge.generators.vllm_engine import Engine
         except ImportError as error:
             raise SetupError(
-                f"vLLM cannot be imported ({error}); install rlforge[cpu] or rlforge[gpu], or use generator "
-                "'transformers' where vLLM has no wheel"
+                f"vLLM cannot be imported ({error}); `make setup` (EXTRA=gpu for a CUDA machine) installs it; use "
+                "generator 'transformers' where it has no wheel"
             ) from error
         engine = Engine(self._config, self._model, self._seed)
         await engine.start()

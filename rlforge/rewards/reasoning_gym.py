@@ -59,7 +59,7 @@ class ReasoningGymScorer:
     async def start(self) -> None:
         """Start the processes, which import the library. Raises SetupError where it is not installed."""
         if find_spec("reasoning_gym") is None:
-            raise SetupError("scorer 'reasoning_gym' needs the reasoning-gym library; install rlforge[train]")
+            raise SetupError("scorer 'reasoning_gym' needs the reasoning-gym library; `make setup` installs it")
         await self._verifier.start()
 
     async def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
