@@ -2,11 +2,13 @@
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from rlforge.runlog.folder import RunFolder
 
@@ -25,6 +27,7 @@ def main() -> int:
     name = f"reward-endpoint-{time.strftime('%H%M%S')}"
     command = [str(Path(sys.executable).parent / "rlforge"), "train", str(HERE / "recipe.yaml")]
     training = subprocess.Popen([*command, f"runs_dir={RUNS}", f"name={name}", *sys.argv[1:]], env=environment)
+    signal.signal(signal.SIGTERM, lambda *_: training.terminate())
     try:
         wait_for_step(training, RUNS / name, KILL_AT_STEP)
         for endpoint in endpoints:
@@ -33,6 +36,8 @@ def main() -> int:
         time.sleep(AWAY_S)
         endpoints += start(environment)
         code = training.wait()
+    except KeyboardInterrupt:
+        return training.wait()  # it has heard Ctrl-C as well, and finishes its step
     finally:
         training.terminate()
         for endpoint in endpoints:
@@ -45,7 +50,8 @@ def main() -> int:
 
 def start(environment: dict[str, str]) -> list[subprocess.Popen[bytes]]:
     serve = [sys.executable, str(HERE / "endpoint.py")]
-    return [subprocess.Popen([*serve, address], env=environment, stderr=subprocess.DEVNULL) for address in ADDRESSES]
+    quiet: dict[str, Any] = {"stderr": subprocess.DEVNULL, "start_new_session": True}  # Ctrl-C is for the training
+    return [subprocess.Popen([*serve, address], env=environment, **quiet) for address in ADDRESSES]
 
 
 def wait_for_step(training: subprocess.Popen[bytes], run: Path, step: int) -> None:
