@@ -64,10 +64,12 @@ class HttpLine:
 
     async def tasks(self, split: str, offset: int = 0, limit: int = 0) -> list[types_pb2.Task]:
         """Tasks of a split."""
-        query = httpx.QueryParams(split=split, offset=offset, limit=limit)
-        answer = await self.ask("GET", f"/v1/tasks?{query}")
-        listed = answer.get("tasks", []) if isinstance(answer, dict) else [answer]
-        return [_read(task, types_pb2.Task) for task in listed]
+        listed: list[types_pb2.Task] = []
+        while page := await self._page(split, offset + len(listed), limit - len(listed) if limit else 0):
+            listed += page
+            if limit and len(listed) >= limit:
+                break
+        return listed
 
     def world(self, timeout_s: float | None = None) -> HttpWorld:
         """A world to be; nothing has been sent."""
@@ -93,6 +95,12 @@ class HttpLine:
     async def close(self) -> None:
         """Hang up at once."""
         await self._client.aclose()
+
+    async def _page(self, split: str, offset: int, limit: int) -> list[types_pb2.Task]:
+        query = httpx.QueryParams(split=split, offset=offset, limit=limit)
+        answer = await self.ask("GET", f"/v1/tasks?{query}")
+        listed = answer.get("tasks", []) if isinstance(answer, dict) else [answer]
+        return [_read(task, types_pb2.Task) for task in listed]
 
     async def ask(
         self,

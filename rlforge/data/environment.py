@@ -77,7 +77,14 @@ class EnvironmentSource:
                         f"{suggest(config.tasks, splits)}Known: {known}"
                     )
                 limit = 0 if config.splits else config.limit or 0
-                return [task async for task in environment.tasks(config.tasks, limit=limit)]
+                listed = [task async for task in environment.tasks(config.tasks, limit=limit)]
+                due = min(splits[config.tasks], limit or splits[config.tasks])
+                if len(listed) < due:
+                    raise DataError(
+                        f"environment '{config.environment}' at {endpoint.address} says that '{config.tasks}' has "
+                        f"{splits[config.tasks]} tasks, and listed {len(listed)} of {due}; it must list what it says"
+                    )
+                return listed
         finally:
             await environment.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
@@ -69,16 +70,26 @@ class HttpEnvironment(RemoteEnvironment):
         self._freeing: set[asyncio.Task[None]] = set()
 
     async def tasks(self, split: str, offset: int = 0, limit: int = 0) -> AsyncIterator[Task]:
-        """The tasks of a split in their order, asked for in pages; each page must come within `connect_timeout_s`."""
-        given = 0
-        while not limit or given < limit:
-            count = min(TASKS_A_PAGE, limit - given) if limit else TASKS_A_PAGE
-            page = await self._page(split, offset + given, count)
+        """The tasks of a split in their order, asked for in pages; each page must come within `connect_timeout_s`.
+
+        A page may hold fewer than were asked for: the list ends with as many as `describe` says, or with an empty page.
+        """
+        said = (await self.describe()).splits.get(split)
+        due = min(limit or math.inf, (said or math.inf) - offset)
+        given, first = 0, None
+        while given < due:
+            count = int(min(TASKS_A_PAGE, due - given))
+            page = (await self._page(split, offset + given, count))[:count]
+            if not page:
+                return
+            if page[0].id == first:
+                raise EndpointBroken(
+                    f"the tasks of '{split}' at {self.config.address} from {offset + given} on begin with '{first}' "
+                    "again; a page is to begin at `offset`"
+                )
             for task in page:
                 yield task
-            given += len(page)
-            if len(page) < count:
-                return
+            given, first = given + len(page), page[0].id
 
     async def free(self, path: str) -> None:
         """Free a world; one that cannot be freed now is freed by its server when it idles."""
@@ -111,9 +122,11 @@ class HttpEnvironment(RemoteEnvironment):
         except (asyncio.CancelledError, DeadlineExceeded, EndpointUnavailable, EndpointBroken):
             self.free_soon(f"{WORLDS}/{key}")  # where our servers put a world asked for with this key
             raise
-        path = headers.get("location", "")
-        if not path.startswith("/"):
-            raise EndpointBroken(f"the world of {who} at {self.config.address} has no address: send it as `Location`")
+        try:
+            path = self.connection.path_of(headers.get("location", ""), WORLDS, f"the world of {who}")
+        except EndpointBroken:
+            self.free_soon(f"{WORLDS}/{key}")
+            raise
         try:
             return HttpWorld(self, path, who, timeout_s), _observation(said, 0, self.config)
         except EndpointBroken:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import ssl
 import time
+from contextlib import suppress
 from typing import Any, cast
 
 import httpx
@@ -81,6 +82,22 @@ class HttpConnection:
         except httpx.HTTPError as error:
             raise EndpointBroken(f"{what}: the answer makes no sense: {error}") from error
         raise AssertionError("at least one attempt is made")
+
+    def path_of(self, location: str, asked: str, what: str) -> str:
+        """The path below our address of a `Location`: a path, or a whole address of the same origin.
+
+        Raises EndpointBroken for none and for a stranger's, who would be sent our token.
+        """
+        base = httpx.URL(f"{self._url}{asked}")
+        there = None
+        with suppress(httpx.InvalidURL):
+            there = base.join(location) if location else None
+        if there is None or (there.scheme, there.host, there.port) != (base.scheme, base.host, base.port):
+            raise EndpointBroken(
+                f"{what} at {self.config.address} has no address there: send its path as `Location`, not '{location}'"
+            )
+        path, prefix = there.raw_path.decode(), self._url.path.rstrip("/")
+        return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path
 
     async def close(self) -> None:
         """Disconnect. May be called twice."""

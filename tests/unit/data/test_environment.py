@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rlforge.data.environment import EnvironmentSource
+from rlforge.errors import DataError
 from rlforge.transports.config import EndpointConfig
 
 WORLD = """
@@ -16,6 +19,30 @@ class Walk:
     def step(self, action):
         return "on", 0.0, False, False, {}
 """
+
+
+SHORT = """
+from rlforge.types import EnvironmentSpec, Task
+
+class Walk:
+    async def describe(self):
+        return EnvironmentSpec(name="walk", splits={"train": 500})
+
+    async def tasks(self, split, offset=0, limit=0):
+        for n in range(100):
+            yield Task(id=str(n), messages=())
+
+    async def open(self, start): ...
+    async def close(self): ...
+"""
+
+
+def test_an_environment_that_lists_fewer_tasks_than_it_says_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "short.py").write_text(SHORT)
+    environments = {"walk": EndpointConfig(address=f"python:{tmp_path}/short.py:Walk")}
+    config = EnvironmentSource.Config.parse({"environment": "walk"})
+    with pytest.raises(DataError, match=r"'walk' at .* says that 'train' has 500 tasks, and listed 100 of 500"):
+        EnvironmentSource(config, base=tmp_path, environments=environments)
 
 
 def listed(folder: Path, **settings: Any) -> EnvironmentSource:
