@@ -136,6 +136,16 @@ class Environment(Protocol):
 
 
 @runtime_checkable
+class CountsWorlds(Protocol):
+    """An environment that knows of worlds which were given up and are not closed yet."""
+
+    @property
+    def occupied(self) -> int:
+        """Worlds that live, and those whose code still runs although nobody waits for it."""
+        ...
+
+
+@runtime_checkable
 class RewardEndpoint(Protocol):
     """Judges rollouts, here or behind an address; what a remote scorer asks."""
 

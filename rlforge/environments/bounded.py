@@ -6,15 +6,19 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from rlforge.errors import EndpointBusy
-from rlforge.interfaces import Environment, World
+from rlforge.interfaces import CountsWorlds, Environment, World
 from rlforge.types import EnvironmentSpec, Message, Observation, Task, WorldStart
 
 
 class BoundedEnvironment:
-    """Implements `Environment`: another one with at most `worlds` worlds; a place is free as soon as it is given up."""
+    """Implements `Environment` and `CountsWorlds`: another one with at most `worlds` worlds.
+
+    A world that was given up keeps its place until the other environment has closed it.
+    """
 
     def __init__(self, inner: Environment, worlds: int) -> None:
         self._inner = inner
+        self._counting = inner if isinstance(inner, CountsWorlds) else None
         self._worlds = worlds
         self._taken = 0
 
@@ -28,7 +32,7 @@ class BoundedEnvironment:
 
     async def open(self, start: WorldStart) -> tuple[World, Observation]:
         """A new world and what it first shows. Raises EndpointBusy when all places are taken."""
-        if self._taken >= self._worlds:
+        if self.occupied >= self._worlds:
             raise EndpointBusy(f"all {self._worlds} worlds are in use; ask again when one is freed, or serve more")
         place = _Place(self)
         try:
@@ -37,6 +41,11 @@ class BoundedEnvironment:
             place.free()
             raise
         return _BoundedWorld(world, place), observation
+
+    @property
+    def occupied(self) -> int:
+        """Places taken."""
+        return max(self._taken, self._counting.occupied if self._counting else 0)
 
     async def close(self) -> None:
         """Free every world."""
@@ -75,5 +84,7 @@ class _BoundedWorld:
             raise
 
     async def close(self) -> None:
-        self._place.free()
-        await self._inner.close()
+        try:
+            await self._inner.close()
+        finally:
+            self._place.free()

@@ -61,7 +61,8 @@ class _Gymnasium:
 
     async def reset(self, task: Task, seed: int) -> Observation:
         """The first observation, with a sentence on how to act."""
-        observation = first_observation(await self._call(self._made.reset, seed=seed, options={"task": task}))
+        given = await self._call(self._made.reset, seed=seed, options={"task": task})
+        observation = first_observation(given, self._made)
         *before, last = observation.messages or (Message(role="user"),)
         space = "\n" if last.content else ""
         told = replace(last, content=(*last.content, TextPart(text=f"{space}{self._how}")))
@@ -73,7 +74,7 @@ class _Gymnasium:
         except MalformedAction as error:
             told = Message.of("user", str(error))
             return Observation(messages=(told,), components={"malformed_actions": 1.0})
-        return step_observation(await self._call(self._made.step, action))
+        return step_observation(await self._call(self._made.step, action), self._made)
 
     async def close(self) -> None:
         await self._call(self._made.close)

@@ -18,19 +18,20 @@ from rlforge.types import EnvironmentSpec, Message, Observation, Task, WorldStar
 _CLOSE_S = 10.0
 """Seconds that somebody waits for the user's `close`."""
 _ABANDONED_S = 600.0
-"""Seconds after which a step that nobody waits for is given up, and its world not closed."""
+"""Seconds after which a step that nobody waits for is given up: its world is not closed, and its place is free."""
+_STILL_RUNS = "%s: a step that nobody waits for runs on after %g s; its place is free when it ends, or after %g s"
 
 _log = logging.getLogger("rlforge.environments")
 
 
 class LocalEnvironment:
-    """Implements `Environment`."""
+    """Implements `Environment` and `CountsWorlds`."""
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
         self._threads = Threads(kind.name)
         self._worlds: set[LocalWorld] = set()
-        self._clearing: set[asyncio.Task[None]] = set()
+        self._clearing: dict[asyncio.Task[None], WorldStart] = {}
         self._spec: EnvironmentSpec | None = None
         self._describing = asyncio.Lock()
         self._closed = False
@@ -57,6 +58,16 @@ class LocalEnvironment:
         self._worlds.add(world)
         return world, await world.begin(self._kind)
 
+    @property
+    def occupied(self) -> int:
+        """Worlds that live, and those given up in which the user's code still runs."""
+        return len(self._worlds) + len(self._clearing)
+
+    async def gone(self, start: WorldStart) -> None:
+        """Wait until a world that was given up is closed; it is known by the very start it was opened with."""
+        if clearing := [task for task, each in self._clearing.items() if each is start]:
+            await asyncio.wait(clearing)
+
     async def close(self) -> None:
         """Free every world. May be called twice."""
         self._closed = True
@@ -73,8 +84,8 @@ class LocalEnvironment:
     def _forget(self, world: LocalWorld) -> asyncio.Task[None]:
         self._worlds.discard(world)
         clearing = asyncio.get_running_loop().create_task(world.clear())
-        self._clearing.add(clearing)
-        clearing.add_done_callback(self._clearing.discard)
+        self._clearing[clearing] = world.start
+        clearing.add_done_callback(self._clearing.pop)
         return clearing
 
 
@@ -88,7 +99,7 @@ class LocalWorld:
         call: Caller,
         forget: Callable[[LocalWorld], asyncio.Task[None]],
     ) -> None:
-        self._start = start
+        self.start = start
         self._call = call
         self._forget = forget
         self._what = f"{spec.name}, {_what(start)}"
@@ -104,7 +115,7 @@ class LocalWorld:
 
         async def reset() -> Observation:
             self._simulation = await kind.make(self._call)
-            return await self._simulation.reset(self._start.task, self._start.seed)
+            return await self._simulation.reset(self.start.task, self.start.seed)
 
         return await self._in_time(reset(), "reset")
 
@@ -132,14 +143,30 @@ class LocalWorld:
     async def clear(self) -> None:
         """Close the user's object once nothing runs in it."""
         try:
-            async with deadline(_ABANDONED_S, f"{self._what}: a step that was given up"):
-                await asyncio.gather(self._work, return_exceptions=True)
-                await self._call.idle()
+            await self._stand_still()
             if self._simulation is not None:
                 async with deadline(_CLOSE_S, f"{self._what}: its close()"):
                     await self._simulation.close()
         except (EndpointBroken, DeadlineExceeded) as error:
             _log.warning("%s", error)
+
+    async def _stand_still(self) -> None:
+        """Wait for a step that was given up: its world keeps its place as long, and says so when that is long."""
+        if self._work.done() and not self._call.busy:
+            return
+        still = asyncio.ensure_future(self._still())
+        try:
+            await asyncio.wait({still}, timeout=_CLOSE_S)
+            if not still.done():
+                _log.warning(_STILL_RUNS, self._what, _CLOSE_S, _ABANDONED_S)
+            async with deadline(_ABANDONED_S, f"{self._what}: a step that was given up"):
+                await still
+        finally:
+            still.cancel()
+
+    async def _still(self) -> None:
+        await asyncio.gather(self._work, return_exceptions=True)
+        await self._call.idle()
 
     async def _in_time(self, work: Coroutine[Any, Any, Observation], what: str) -> Observation:
         """The observation, within the limits this world was opened with; the world is gone when there is none."""

@@ -17,15 +17,16 @@ from rlforge.types import ContentPart, ImagePart, JsonPart, Message, Observation
 _PARTS = (TextPart, ImagePart, JsonPart, TensorPart)
 _SHOWN_ELEMENTS = 1024
 """Larger arrays travel as tensors: no model reads them as text."""
+_REWARD = "a reward must be a finite number, a dict of them or None"
 _STEP = "step() must return observation, reward, terminated, truncated, info, or an rlforge Observation"
 
 Role: TypeAlias = Literal["user", "tool"]
 
 
-def first_observation(given: object) -> Observation:
-    """What `reset` returned: what the model sees, alone or with a dict of info."""
+def first_observation(given: object, whose: object) -> Observation:
+    """What `reset` of an object returned: what the model sees, alone or with a dict of info."""
     if isinstance(given, Observation):
-        return _plain_info(given)
+        return _checked(given, f"{type(whose).__name__}.reset()")
     if isinstance(given, tuple):
         pair = cast(tuple[Any, ...], given)
         if len(pair) == 2 and isinstance(pair[1], Mapping):
@@ -33,10 +34,13 @@ def first_observation(given: object) -> Observation:
     return Observation(messages=messages_of(given))
 
 
-def step_observation(given: object) -> Observation:
-    """What `step` returned, in Gymnasium's five parts or as one of ours. Raises EndpointBroken for anything else."""
+def step_observation(given: object, whose: object) -> Observation:
+    """What `step` of an object returned, in Gymnasium's five parts or as one of ours.
+
+    Raises EndpointBroken for anything else.
+    """
     if isinstance(given, Observation):
-        return _plain_info(given)
+        return _checked(given, f"{type(whose).__name__}.step()")
     if not isinstance(given, tuple):
         raise EndpointBroken(f"{_STEP}; it returned {_shown(given)}")
     parts = cast(tuple[Any, ...], given)
@@ -130,15 +134,26 @@ def plain(given: Any) -> Any:
             return repr(given)
 
 
-def _plain_info(observation: Observation) -> Observation:
-    reward = None if observation.reward is None else _number(observation.reward)
-    return replace(observation, info=info_of(observation.info), reward=reward)
+def _checked(observation: Observation, by: str) -> Observation:
+    """One of ours with Python's own numbers in it. Raises EndpointBroken that says what is none and who returned it."""
+    try:
+        reward = None if observation.reward is None else _number(observation.reward)
+        components = cast(object, observation.components)
+        if not isinstance(components, Mapping):
+            raise EndpointBroken(f"components must be a dict of numbers, not {_shown(components)}")
+        numbers = {
+            str(name): _number(part, f"component '{name}' must be a finite number")
+            for name, part in observation.components.items()
+        }
+        return replace(observation, info=info_of(observation.info), reward=reward, components=numbers)
+    except EndpointBroken as error:
+        raise EndpointBroken(f"{by} returned an Observation that cannot be used: {error}") from error
 
 
-def _number(given: object) -> float:
+def _number(given: object, wanted: str = _REWARD) -> float:
     number = cast(Any, given).item() if getattr(given, "shape", None) == () else given
     if not isinstance(number, float | int | Real) or not math.isfinite(number):
-        raise EndpointBroken(f"a reward must be a finite number, a dict of them or None, not {_shown(given)}")
+        raise EndpointBroken(f"{wanted}, not {_shown(given)}")
     return float(number)
 
 

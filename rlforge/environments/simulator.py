@@ -52,10 +52,10 @@ class _Simulator:
     async def reset(self, task: Task, seed: int) -> Observation:
         given: dict[str, Any] = {"task": task, "seed": seed, "options": {"task": task}}
         taken = {name: given[name] for name in given if name in self._takes}
-        return first_observation(await self._call(self._made.reset, **taken))
+        return first_observation(await self._call(self._made.reset, **taken), self._made)
 
     async def step(self, reply: Message) -> Observation:
-        return step_observation(await self._call(self._made.step, reply if self._whole else reply.text))
+        return step_observation(await self._call(self._made.step, reply if self._whole else reply.text), self._made)
 
     async def close(self) -> None:
         if callable(close := getattr(self._made, "close", None)):

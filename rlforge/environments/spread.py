@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Any
 
 from rlforge.deadlines import deadline
@@ -17,11 +17,21 @@ from rlforge.types import EnvironmentSpec, Message, Observation, Task, WorldStar
 _GRACE_S = 2.0
 """Seconds beyond a world's own limit: the process keeps that limit itself while it can."""
 _CLOSE_S = 12.0
+"""Seconds for the user's `close`, a step that still runs included; then a process without other worlds is ended."""
+_ABANDONED_S = 600.0
+"""Seconds after which the place of a world that its process does not close is given to another."""
+_ENDED = "%s: it did not close within %g s; its process, which has no other world, is ended"
+_STILL_RUNS = "%s: it did not close within %g s; its place is free when it does, or after %g s"
 _LISTING_S = 300.0
+
+_log = logging.getLogger("rlforge.environments")
 
 
 class SpreadEnvironment:
-    """Implements `Environment`. Each world goes to the process that has the fewest; a dead process is replaced."""
+    """Implements `Environment` and `CountsWorlds`.
+
+    Each world goes to the process that has the fewest; a dead process is replaced.
+    """
 
     def __init__(self, thing: Any, processes: int) -> None:
         self._label = getattr(thing, "__name__", type(thing).__name__)
@@ -52,6 +62,11 @@ class SpreadEnvironment:
         world = SpreadWorld(next(self._numbers), seat, start, spec)
         return world, await world.begin()
 
+    @property
+    def occupied(self) -> int:
+        """Worlds that live, and those given up that their processes have not closed yet."""
+        return sum(seat.worlds for seat in self._seats)
+
     async def close(self) -> None:
         """End the processes. May be called twice."""
         self._closed = True
@@ -74,6 +89,7 @@ class _Seat:
         self._luggage = luggage
         self._label = label
         self._lock = asyncio.Lock()
+        self._clearing: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def ready(self) -> ProcessLine:
@@ -88,11 +104,38 @@ class _Seat:
                 self.line = await ProcessLine.start(self._luggage, self._label)
             return self.line
 
+    def clear(self, line: ProcessLine, world: int, what: str) -> asyncio.Task[None]:
+        """Have a world closed; its place is free when it is."""
+        clearing = asyncio.get_running_loop().create_task(self._clear(line, world, what))
+        self._clearing.add(clearing)
+        clearing.add_done_callback(self._clearing.discard)
+        return clearing
+
     async def close(self) -> None:
         self._closed = True
         async with self._lock:
             if self.line is not None:
                 await self.line.stop()
+
+    async def _clear(self, line: ProcessLine, world: int, what: str) -> None:
+        closing = asyncio.ensure_future(line.ask("close", world))
+        try:
+            await asyncio.wait({closing}, timeout=_CLOSE_S)
+            if not closing.done() and self.worlds == 1:
+                _log.warning(_ENDED, what, _CLOSE_S)
+                await line.stop()
+            elif not closing.done():
+                _log.warning(_STILL_RUNS, what, _CLOSE_S, _ABANDONED_S)
+                line.doubt()
+            async with deadline(_ABANDONED_S, f"{what}: its process to close it"):
+                await closing
+        except EndpointError:
+            return  # the process has ended, and the world with it
+        except DeadlineExceeded as late:
+            _log.warning("%s", late)
+        finally:
+            closing.cancel()
+            self.worlds -= 1
 
 
 class SpreadWorld:
@@ -106,6 +149,7 @@ class SpreadWorld:
         limits = [each for each in (start.step_timeout_s or spec.step_timeout_s, start.lifetime_s) if each]
         self._limit_s = min(limits) + _GRACE_S if limits else None
         self._line: ProcessLine | None = None
+        self._asking = False
         self._closed = False
         seat.worlds += 1
 
@@ -114,7 +158,8 @@ class SpreadWorld:
         try:
             self._line = await self._seat.ready()
         except BaseException:
-            self._leave()
+            self._closed = True
+            self._seat.worlds -= 1
             raise
         return await self._in_time(self._line, "open", self._start)
 
@@ -126,36 +171,28 @@ class SpreadWorld:
 
     async def close(self) -> None:
         """Free the world at once, and wait for the user's `close` unless a step is under way."""
-        if self._leave() and self._line is not None:
-            await self._put_away(self._line)
+        clearing = self._leave()
+        if clearing is not None and not self._asking:
+            await asyncio.wait({clearing}, timeout=_CLOSE_S)
 
     async def _in_time(self, line: ProcessLine, verb: str, given: Any) -> Observation:
+        self._asking = True
         try:
             if self._limit_s is None:
                 return await line.ask(verb, self._number, given)
             async with deadline(self._limit_s, f"{self._what}: its {verb}"):
                 return await line.ask(verb, self._number, given)
         except BaseException as error:
-            if self._leave():
-                with suppress(EndpointError):
-                    line.tell("close", self._number)
+            self._leave()
             if not isinstance(error, EndpointError):
                 line.doubt()  # a step that did not come back may have hung the whole process
             raise
+        finally:
+            self._asking = False
 
-    async def _put_away(self, line: ProcessLine) -> None:
-        try:
-            async with deadline(_CLOSE_S, f"{self._what}: its close()"):
-                await line.ask("close", self._number)
-        except DeadlineExceeded:
-            line.doubt()
-        except EndpointError:
-            return
-
-    def _leave(self) -> bool:
-        """Give the place back; whether it had not been given back before."""
-        if self._closed:
-            return False
+    def _leave(self) -> asyncio.Task[None] | None:
+        """Give the world up; the closing of it, at the first time."""
+        if self._closed or self._line is None:
+            return None
         self._closed = True
-        self._seat.worlds -= 1
-        return True
+        return self._seat.clear(self._line, self._number, self._what)

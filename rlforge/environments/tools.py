@@ -64,7 +64,8 @@ class _Tools:
         if self._takes is None:
             return Observation()
         given: dict[str, Any] = {"task": task, "seed": seed, "options": {"task": task}}
-        return first_observation(await self._call(self._made.reset, **{name: given[name] for name in self._takes}))
+        taken = {name: given[name] for name in self._takes}
+        return first_observation(await self._call(self._made.reset, **taken), self._made)
 
     async def step(self, reply: Message) -> Observation:
         answers = [await self._answer(call) for call in reply.tool_calls]

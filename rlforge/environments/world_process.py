@@ -16,6 +16,7 @@ from typing import Any
 
 from rlforge.environments.adapt import adapt_here
 from rlforge.environments.frames import frame, heard, received
+from rlforge.environments.local import LocalEnvironment
 from rlforge.environments.luggage import unpack
 from rlforge.errors import EndpointBroken, EndpointRefused, ExtensionError, RlforgeError, boundary
 from rlforge.interfaces import Environment, World
@@ -31,6 +32,7 @@ class WorldProcess:
         self._environment = environment
         self._worlds: dict[int, World] = {}
         self._opening: dict[int, asyncio.Task[Any]] = {}
+        self._starts: dict[int, WorldStart] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._verbs: dict[str, Callable[..., Awaitable[Any]]] = {
             "describe": self._describe,
@@ -63,7 +65,7 @@ class WorldProcess:
 
     async def _open(self, world: int, start: WorldStart) -> Observation:
         opening = asyncio.ensure_future(self._environment.open(start))
-        self._opening[world] = opening
+        self._opening[world], self._starts[world] = opening, start
         try:
             self._worlds[world], observation = await opening
         except asyncio.CancelledError as error:
@@ -78,10 +80,15 @@ class WorldProcess:
         return await self._worlds[world].step(reply)
 
     async def _close(self, world: int) -> None:
-        if world in self._opening:
-            self._opening[world].cancel()
+        """Answered when none of the user's code runs for this world any more."""
+        start = self._starts.pop(world, None)
+        if opening := self._opening.get(world):
+            opening.cancel()
+            await asyncio.wait({opening})
         if world in self._worlds:
             await self._worlds.pop(world).close()
+        if start is not None and isinstance(self._environment, LocalEnvironment):
+            await self._environment.gone(start)
 
     async def _ping(self) -> None:
         return

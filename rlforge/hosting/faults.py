@@ -12,7 +12,6 @@ from rlforge.errors import (
     EndpointRefused,
     EndpointUnavailable,
     ExtensionError,
-    RlforgeError,
 )
 
 
@@ -47,7 +46,7 @@ class Fault:
     retryable: bool
 
 
-_FAULTS: dict[type[RlforgeError], Fault] = {
+_FAULTS: dict[type[BaseException], Fault] = {
     OutOfOrder: Fault("out_of_order", "FAILED_PRECONDITION", 409, False),
     UnknownWorld: Fault("unknown_world", "NOT_FOUND", 404, True),
     UnknownSplit: Fault("unknown_split", "NOT_FOUND", 404, False),
@@ -64,6 +63,6 @@ _FAULTS: dict[type[RlforgeError], Fault] = {
 _BUG = Fault("bug", "INTERNAL", 500, False)
 
 
-def fault_of(error: RlforgeError) -> Fault:
-    """How this error is told: as the nearest of its classes that has a place."""
+def fault_of(error: BaseException) -> Fault:
+    """How this error is told: as the nearest of its classes that has a place, else as a bug."""
     return next((_FAULTS[kind] for kind in type(error).__mro__ if kind in _FAULTS), _BUG)

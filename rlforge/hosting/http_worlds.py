@@ -48,7 +48,7 @@ class HttpWorlds:
         try:
             return name, await self.act(name, action)
         except BaseException:
-            self._named.pop(name, None)
+            self.free(name)
             raise
 
     async def act(self, name: str, action: pb.Action) -> pb.Observation:

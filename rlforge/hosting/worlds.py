@@ -19,7 +19,7 @@ from rlforge.errors import (
 )
 from rlforge.hosting.faults import OutOfOrder, UnknownSplit, UnknownWorld, fault_of
 from rlforge.hosting.log import EventLog
-from rlforge.interfaces import Environment, World
+from rlforge.interfaces import CountsWorlds, Environment, World
 from rlforge.types import EnvironmentSpec, Observation, Task, WorldStart
 from rlforge.values import value
 from rlforge.wire.messages import decode_message
@@ -52,6 +52,7 @@ class Worlds:
 
     def __init__(self, environment: Environment, spec: EnvironmentSpec, limits: WorldLimits, log: EventLog) -> None:
         self.environment = environment
+        self._counting = environment if isinstance(environment, CountsWorlds) else None
         self.spec = spec
         self.limits = limits
         self.log = log
@@ -67,7 +68,7 @@ class Worlds:
         """A place for a world. Raises EndpointBusy when all are taken, EndpointUnavailable while draining."""
         if self.draining:
             raise EndpointUnavailable(f"environment '{self.spec.name}' is draining; ask another server or ask again")
-        if self.limits.worlds and len(self.living) >= self.limits.worlds:
+        if self.limits.worlds and self._occupied >= self.limits.worlds:
             least, most = ADVICE_S
             advice_s = min(max(self._between_s, least), most)
             raise EndpointBusy(f"all {self.limits.worlds} worlds of environment '{self.spec.name}' are taken", advice_s)
@@ -84,6 +85,11 @@ class Worlds:
         now = time.monotonic()
         self._between_s += 0.2 * (now - self._freed_at - self._between_s)  # a place comes free about this often
         self._freed_at = now
+
+    @property
+    def _occupied(self) -> int:
+        """Places taken, those of worlds included that were given up in the middle of a step which still runs."""
+        return max(len(self.living), self._counting.occupied if self._counting else 0)
 
     async def tasks(self, split: str, offset: int, limit: int) -> AsyncIterator[Task]:
         """The tasks of a split. Raises UnknownSplit."""
@@ -155,12 +161,12 @@ class HostedWorld:
             self._expect(action)
             observation = await (self._open(action) if action.step == 0 else self._step(action))
             self._last = self._encoded(action.step, observation)
-        except RlforgeError as error:
-            self._error = str(error)
-            self.free(fault_of(error).kind)
-            raise
         except asyncio.CancelledError:
             self.free("cancelled")
+            raise
+        except BaseException as error:  # whatever it is, the world does not keep its place
+            self._error = str(error)
+            self.free(fault_of(error).kind)
             raise
         self._answered = action.step
         if observation.over:
@@ -224,6 +230,10 @@ class HostedWorld:
             return encode_observation(step, observation)
         except DataError as error:
             raise EndpointBroken(f"environment '{self._worlds.spec.name}': {error}") from error
+        except (TypeError, AttributeError) as error:
+            odd = {name: getattr(observation, name, None) for name in ("reward", "components")}
+            what = f"environment '{self._worlds.spec.name}': step {step} shows what is no number"
+            raise EndpointBroken(f"{what}: {odd!s:.300}") from error
 
     async def _close(self, world: World) -> None:
         name = self._worlds.spec.name

@@ -13,10 +13,15 @@ from rlforge.environments import process_line, spread
 from rlforge.environments.adapt import adapt
 from rlforge.errors import ConfigError, DeadlineExceeded, EndpointBroken, EndpointBusy, EndpointRefused
 from tests.unit.environments.worlds import AsyncCounter, Counter, Crashing, Docless, Shop, call, say, start, text, value
+from tests.worlds import until
 
 
 async def pid_of(world):
     return value(await world.step(say("pid")))
+
+
+async def down_to(environment, worlds):
+    await until(lambda: environment.occupied == worlds)
 
 
 async def gone(pid):
@@ -40,6 +45,7 @@ async def test_worlds_in_processes_behave_as_in_this_one():
             await environment.open(start())
         with pytest.raises(EndpointBroken, match=r"KeyError: 'sideways' \(.*worlds\.py:\d+ in step\)"):
             await worlds[0][0].step(say("sideways"))
+        await down_to(environment, 3)
         await environment.open(start())
         await environment.close()
     assert said[0] == said[1]
@@ -90,6 +96,29 @@ async def test_a_hung_process_is_found_out_and_killed(monkeypatch):
         await world.step(say("up"))
     again, _ = await environment.open(start())
     assert await pid_of(again) != pid
+    await environment.close()
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_a_world_given_up_amid_a_step_keeps_its_place_until_it_is_closed_or_its_process_is_ended(
+    others, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(spread, "_CLOSE_S", 0.5)
+    environment = adapt(Crashing, worlds=1 + others, processes=1)
+    world, _ = await environment.open(start())
+    pid = await pid_of(world)
+    neighbours = [(await environment.open(start()))[0] for _ in range(others)]
+    step = asyncio.create_task(world.step(say("sleep")))
+    await asyncio.sleep(0.2)
+    step.cancel()
+    await asyncio.gather(step, return_exceptions=True)
+    with pytest.raises(EndpointBusy):
+        await environment.open(start())
+    await down_to(environment, others)
+    again, _ = await environment.open(start())
+    assert (await pid_of(again) == pid) == bool(others)  # where it had the process to itself, that was ended at once
+    for neighbour in neighbours:
+        assert await pid_of(neighbour) == pid
     await environment.close()
 
 

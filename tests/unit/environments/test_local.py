@@ -1,4 +1,4 @@
-"""Worlds in this process: slow ones hold nobody up, and a place is free as soon as its world is given up."""
+"""Worlds in this process: slow ones hold nobody up, and a place is free once nothing runs in its world any more."""
 
 import asyncio
 import threading
@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from rlforge.environments import threads
+from rlforge.environments import local, threads
 from rlforge.environments.adapt import adapt
 from rlforge.errors import DeadlineExceeded, EndpointBusy, EndpointRefused, EndpointUnavailable
 from rlforge.types import Task
@@ -46,7 +46,7 @@ async def test_a_slow_world_holds_neither_the_loop_nor_others():
     assert text(await waiting) == "wait"
 
 
-async def test_closing_amid_a_step_frees_the_place_at_once_and_drops_the_result():
+async def test_closing_amid_a_step_returns_at_once_and_its_place_is_free_when_the_step_has_ended():
     environment = adapt(Slow, worlds=1)
     world, _ = await environment.open(start())
     step = asyncio.create_task(world.step(say("wait")))
@@ -55,29 +55,66 @@ async def test_closing_amid_a_step_frees_the_place_at_once_and_drops_the_result(
         await environment.open(start())
     begin = time.monotonic()
     await world.close()
-    other, _ = await environment.open(start())
     assert time.monotonic() - begin < 1
-    assert Slow.closed == []  # its own code still runs in there
+    with pytest.raises(EndpointBusy):  # its own code still runs in there
+        await environment.open(start())
+    assert Slow.closed == []
     Slow.gate.set()
-    await eventually(lambda: Slow.closed)
+    await eventually(lambda: not environment.occupied)
+    assert Slow.closed == ["t/1"]
+    other, _ = await environment.open(start())
     step.cancel()
     with pytest.raises(EndpointRefused):
         await world.step(say("up"))
     await other.close()
 
 
-async def test_cancelling_a_step_frees_the_place_at_once():
+@pytest.mark.parametrize("given_up", ["cancelled", "over its time"])
+async def test_a_step_that_is_given_up_keeps_its_place_while_it_runs(given_up):
+    environment = adapt(Slow, worlds=1)
+    world, _ = await environment.open(start(step_timeout_s=0.2 if given_up == "over its time" else 0.0))
+    step = asyncio.create_task(world.step(say("wait")))
+    await begun()
+    if given_up == "cancelled":
+        step.cancel()
+    with pytest.raises((asyncio.CancelledError, DeadlineExceeded)):
+        await step
+    with pytest.raises(EndpointBusy):
+        await environment.open(start(task=Task(id="next", messages=())))
+    Slow.gate.set()
+    await eventually(lambda: not environment.occupied)
+    assert Slow.closed == ["t/1"]
+    await environment.open(start(task=Task(id="next", messages=())))
+
+
+async def test_a_reset_that_is_given_up_keeps_its_place_while_it_runs():
+    class Late(Slow):
+        def reset(self, task):
+            super().reset(task)
+            Slow.gate.wait(20)
+
+    environment = adapt(Late, worlds=1)
+    with pytest.raises(DeadlineExceeded):
+        await environment.open(start(step_timeout_s=0.1))
+    with pytest.raises(EndpointBusy):
+        await environment.open(start())
+    Slow.gate.set()
+    await eventually(lambda: Slow.closed == ["t/1"] and not environment.occupied)
+
+
+async def test_a_step_that_never_ends_is_told_and_loses_its_place_in_the_end(monkeypatch, caplog):
+    monkeypatch.setattr(local, "_CLOSE_S", 0.1)
+    monkeypatch.setattr(local, "_ABANDONED_S", 0.3)
     environment = adapt(Slow, worlds=1)
     world, _ = await environment.open(start())
     step = asyncio.create_task(world.step(say("wait")))
     await begun()
-    step.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await step
-    await environment.open(start(task=Task(id="next", messages=())))
-    assert Slow.closed == []
-    Slow.gate.set()
-    await eventually(lambda: Slow.closed == ["t/1"])
+    await world.close()
+    await eventually(lambda: "runs on after 0.1 s" in caplog.text)
+    assert environment.occupied == 1
+    await eventually(lambda: not environment.occupied)
+    assert "Slow, task 't/1', seed" in caplog.text
+    await asyncio.gather(step, return_exceptions=True)
 
 
 async def test_a_step_over_its_time_ends_the_world():
@@ -203,4 +240,5 @@ async def test_a_failed_reset_frees_its_place():
     for _ in range(2):
         with pytest.raises(Exception, match="no simulator"):
             await environment.open(start())
+        await eventually(lambda: not environment.occupied)
     await environment.open(start(task=Task(id="t/2", messages=())))

@@ -127,6 +127,8 @@ class Crashing:
 
         if action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if action == "sleep":
+            time.sleep(2)
         if action == "hang":  # holds the interpreter's lock: nothing else in the process moves
             ctypes.PyDLL(None).sleep(60)
         if action == "spawn":

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import threading
 import time
 
 import grpc
@@ -21,6 +22,7 @@ from rlforge.hosting import grpc_server
 from rlforge.hosting.serve import serving
 from rlforge.transports.config import EndpointConfig
 from rlforge.transports.connect import connect_environment
+from rlforge.types import Message, Observation
 from rlforge.wire.json import from_json, to_json
 from rlforge.wire.pb import environment_pb2 as pb
 from rlforge.wire.worlds import encode_reply, encode_start
@@ -81,6 +83,78 @@ async def test_two_clients_share_the_worlds_of_a_server(clockwork, scheme):
             await world.close()
         await asyncio.wait_for(asyncio.gather(*waiting), 10)
         await other.close()
+
+
+class Robot:
+    """One of its kind: notes what is done to it, and blocks in a step until it is let go."""
+
+    def __init__(self):
+        self.number = len(Robot.made)
+        Robot.made.append(self)
+
+    def reset(self, task):
+        Robot.done.append(f"reset {self.number}")
+        return "ready"
+
+    def step(self, action):
+        Robot.done.append(f"step {self.number}")
+        Robot.gate.wait(10)
+        Robot.done.append(f"end {self.number}")
+        return "moved", 0.0, False, False, {}
+
+    def close(self):
+        Robot.done.append(f"close {self.number}")
+
+
+@pytest.mark.parametrize("given_up", ["cancelled", "over its time"])
+async def test_no_two_worlds_are_at_work_in_one_place(scheme, given_up):
+    Robot.made, Robot.done, Robot.gate = [], [], threading.Event()
+    settings = {"step_timeout_s": 0.3} if given_up == "over its time" else {}
+    async with Reached(Robot, scheme, worlds=1) as environment:
+        world, _ = await environment.open(start(**settings))
+        step = asyncio.create_task(world.step(say("up")))
+        await until(lambda: "step 0" in Robot.done)
+        if given_up == "cancelled":
+            step.cancel()
+        await asyncio.wait({step})
+        other = connect_environment(EndpointConfig(address=environment.config.address))
+        opening = asyncio.create_task(other.open(start()))
+        await asyncio.sleep(0.4)
+        assert Robot.done == ["reset 0", "step 0"]
+        Robot.gate.set()
+        await asyncio.wait_for(opening, 5)
+        assert Robot.done == ["reset 0", "step 0", "end 0", "close 0", "reset 1"]
+        await asyncio.gather(step, return_exceptions=True)
+        await other.close()
+
+
+class Odd:
+    """Shows what is no observation."""
+
+    def reset(self, task):
+        return Observation(messages=(Message.of("user", "x"),), components={"phase": "start"})
+
+    def step(self, action): ...
+
+
+class OddItself(Clockwork):
+    async def open(self, start):
+        world, _ = await super().open(start)
+        return world, Observation(components={"phase": "start"})
+
+
+@pytest.mark.parametrize(
+    ("odd", "told"),
+    [
+        (Odd, r"Odd\.reset\(\) returned .* component 'phase' must be a finite number, not str 'start'"),
+        (OddItself, r"environment 'clockwork': step 0 shows what is no number: .*'phase': 'start'"),
+    ],
+)
+async def test_an_odd_first_observation_is_the_environments_fault_and_keeps_no_place(scheme, odd, told):
+    async with Reached(odd, scheme, worlds=2, client={"busy_timeout_s": 2}) as environment:
+        for _ in range(4):
+            with pytest.raises(EndpointBroken, match=told):
+                await environment.open(start())
 
 
 async def test_waiting_for_a_world_has_an_end(clockwork, scheme):
