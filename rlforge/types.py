@@ -281,6 +281,8 @@ class StopReason(StrEnum):
     ENVIRONMENT_ERROR = "environment_error"
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"
+    OTHER = "other"
+    """A word that a newer rlforge sent and this one does not know; no rollout of ours ends with it."""
 
 
 TRUNCATED = frozenset({StopReason.MAX_TURNS, StopReason.MAX_TOKENS, StopReason.CONTEXT_OVERFLOW})

@@ -16,6 +16,8 @@ from rlforge.wire.rollouts import decode_task
 from rlforge.wire.worlds import decode_spec
 
 SERVICE = "/rlforge.v1.Environment"
+LISTING_S = 3600.0
+"""Seconds that a whole list of tasks may take: past them a server knows that nobody reads on."""
 
 
 class GrpcEnvironment(RemoteEnvironment):
@@ -30,7 +32,11 @@ class GrpcEnvironment(RemoteEnvironment):
         channel = await self.channels.ready()
         call = channel.unary_stream(
             f"{SERVICE}/ListTasks", pb.ListTasksRequest.SerializeToString, types_pb2.Task.FromString
-        )(pb.ListTasksRequest(split=split, offset=offset, limit=limit), metadata=self.channels.metadata)
+        )(
+            pb.ListTasksRequest(split=split, offset=offset, limit=limit),
+            timeout=LISTING_S,
+            metadata=self.channels.metadata,
+        )
         try:
             while True:
                 async with asking(self.channels, f"listing tasks of '{split}'", self.config.connect_timeout_s):

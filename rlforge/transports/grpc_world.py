@@ -17,11 +17,14 @@ from rlforge.types import Message, Observation, WorldStart
 from rlforge.wire.pb import environment_pb2 as pb
 from rlforge.wire.worlds import decode_observation, encode_reply, encode_start
 
+PARTING_S = 1.0
+"""Seconds that a server has to end the stream of a world that is over before it is cancelled."""
+
 
 class GrpcWorld:
     """One stream: the world lives as long as it does."""
 
-    __slots__ = ("_call", "_channels", "_freed", "_outbox", "_step", "_timeout_s", "_who")
+    __slots__ = ("_call", "_channels", "_freed", "_outbox", "_over", "_step", "_timeout_s", "_who")
 
     def __init__(self, channels: Channels, call: Any, who: str, timeout_s: float, freed: Callable[[], None]) -> None:
         self._channels = channels
@@ -31,15 +34,18 @@ class GrpcWorld:
         self._who = who
         self._timeout_s = timeout_s
         self._step = 0
+        self._over = False
 
     async def begin(self, start: WorldStart) -> Observation:
         """The first observation. On a fault the stream is gone; its place is given back by who opened it."""
         try:
-            return await self._exchange(encode_start(start))
+            observation = await self._exchange(encode_start(start))
         except BaseException:
             self._freed = None
             self._end()
             raise
+        self._over = observation.over
+        return observation
 
     async def step(self, reply: Message) -> Observation:
         """What the world shows after the model's reply. Raises EndpointError or DeadlineExceeded; then it is gone."""
@@ -50,12 +56,17 @@ class GrpcWorld:
             await self.close()
             raise
         if observation.over:
+            self._over = True
             self._give_back()
         return observation
 
     async def close(self) -> None:
         """End the stream, which frees the world. May be called twice."""
-        self._end()
+        if self._over:  # its server ends it: cancelled now, a success would look like a client that went away
+            self._outbox.close()
+            asyncio.get_running_loop().call_later(PARTING_S, self._call.cancel)
+        else:
+            self._end()
         self._give_back()
 
     def _end(self) -> None:

@@ -74,13 +74,10 @@ def put_rollout(rollout: Rollout, into: pb.Rollout) -> None:
 def decode_rollout(rollout: pb.Rollout) -> Rollout:
     """The rollout that was sent, with as many tokens per turn as it says, all of id 0: their values stayed behind.
 
-    Raises DataError for a stop reason that is none.
+    A stop reason that is not known reads as `other`. Raises DataError where there is none.
     """
-    if rollout.stop_reason not in _STOP_REASONS:
-        known = ", ".join(_STOP_REASONS)
-        raise DataError(
-            f"rollout '{rollout.id}' has the stop reason '{rollout.stop_reason}'; it must be one of {known}"
-        )
+    if not rollout.stop_reason:
+        raise DataError(f"rollout '{rollout.id}' has no stop reason; give one of {', '.join(_STOP_REASONS)}")
     version = rollout.newest_version if rollout.HasField("newest_version") else 0
     task = decode_task(rollout.task)
     return Rollout(
@@ -94,7 +91,7 @@ def decode_rollout(rollout: pb.Rollout) -> Rollout:
         task=task,
         seed=0,
         turns=tuple([_decode_turn(turn, version) for turn in rollout.turns]),
-        stop_reason=_STOP_REASONS[rollout.stop_reason],
+        stop_reason=_STOP_REASONS.get(rollout.stop_reason, StopReason.OTHER),
         role=rollout.role,
         parent=rollout.parent if rollout.HasField("parent") else None,
         children=tuple([decode_rollout(child) for child in rollout.children]),

@@ -20,7 +20,9 @@ class EnvironmentStub(object):
     Messages: most gRPC libraries refuse more than 4 MiB; rlforge takes 16 MiB unless its recipe says otherwise. A longer
     message ends in RESOURCE_EXHAUSTED without `retry-after-ms`.
 
-    Deadlines: every call comes with one. A call that reaches it is cancelled, and what it was doing should stop.
+    Deadlines: `Describe` and `ListTasks` come with one. `Interact` has one only where `WorldStart.lifetime_s` says so,
+    and training says nothing: a world ends because its client ends or cancels the stream, or its connection drops. A
+    call that reaches its deadline is cancelled, and what it was doing should stop.
 
     Statuses that a client understands; the message of any is shown to a person:
     RESOURCE_EXHAUSTED   no world is free; trailing metadata `retry-after-ms` (decimal text) says when to ask again
@@ -34,6 +36,40 @@ class EnvironmentStub(object):
     UNAUTHENTICATED      no token or a wrong one: asking again does not help
     PERMISSION_DENIED    the token does not allow it: asking again does not help
     UNIMPLEMENTED        the server has no such call: asking again does not help
+
+    Over HTTP the same messages travel as JSON, below the address of the recipe:
+    GET     /v1/environment                          200  EnvironmentSpec
+    GET     /v1/tasks?split=NAME&offset=N&limit=N    200  {"tasks": [Task, ...]}
+    POST    /v1/worlds         Action of step 0      201  Observation, and where the world is in the header `Location`
+    POST    LOCATION/steps     Action                200  Observation
+    DELETE  LOCATION                                 204
+    GET     /healthz                                 200, and 503 while the server drains; for load balancers
+
+    Tasks come in pages: those from `offset` on, at most `limit` of them, where 0 or nothing leaves it to the server. A
+    page may be shorter than asked for; rlforge goes on after what it was given until it has as many as `Split.tasks`
+    says or, where that says 0, until a page is empty.
+
+    `Location` is a path, or a whole address with the scheme, host and port of the request. `POST /v1/worlds` carries
+    `idempotency-key`, 16 to 64 letters, digits, `_` and `-`: with a key that it has seen a server opens no second world,
+    and answers as it did. A server whose world with the key K is at `/v1/worlds/K` has it freed also when the answer
+    that names it was lost. A step is sent again when its connection drops, see `Interact`. No connection says that a
+    client lives: free a world that has idled for long (rlforge's own server: 600 s) and one whose `lifetime_s` is over.
+    One that came to its end is freed without being asked, and may answer its last step for a while.
+
+    Headers of a request: `authorization: Bearer <token>`; with a `signing_key` in the recipe also `x-rlforge-timestamp`
+    (whole seconds since 1970) and `x-rlforge-signature` (`v1=` and the HMAC-SHA256, in hexadecimal, of the timestamp, a
+    full stop and the body); `content-type: application/json`.
+
+    A fault is a status, with `{"error": {"kind": ..., "message": ..., "retryable": ...}}` where the server can say more:
+    429, or 503 with `retry-after`: no world is free; that says in seconds when to ask again, `retry-after-ms` exactly
+    503, 502, 408   the server is draining or starting: ask again
+    504             the world took longer than it was given; it is gone, another one may live
+    500, other 5xx  the world broke, or the server has a bug; the world is gone
+    400, 422        the request makes no sense: asking again does not help
+    401, 403        no token, or a wrong one
+    404             there is no such split; with `"retryable": true`, no such world any more
+    409             a step out of order
+    413             the message is too long
     """
 
     def __init__(self, channel):
@@ -73,7 +109,9 @@ class EnvironmentServicer(object):
     Messages: most gRPC libraries refuse more than 4 MiB; rlforge takes 16 MiB unless its recipe says otherwise. A longer
     message ends in RESOURCE_EXHAUSTED without `retry-after-ms`.
 
-    Deadlines: every call comes with one. A call that reaches it is cancelled, and what it was doing should stop.
+    Deadlines: `Describe` and `ListTasks` come with one. `Interact` has one only where `WorldStart.lifetime_s` says so,
+    and training says nothing: a world ends because its client ends or cancels the stream, or its connection drops. A
+    call that reaches its deadline is cancelled, and what it was doing should stop.
 
     Statuses that a client understands; the message of any is shown to a person:
     RESOURCE_EXHAUSTED   no world is free; trailing metadata `retry-after-ms` (decimal text) says when to ask again
@@ -87,6 +125,40 @@ class EnvironmentServicer(object):
     UNAUTHENTICATED      no token or a wrong one: asking again does not help
     PERMISSION_DENIED    the token does not allow it: asking again does not help
     UNIMPLEMENTED        the server has no such call: asking again does not help
+
+    Over HTTP the same messages travel as JSON, below the address of the recipe:
+    GET     /v1/environment                          200  EnvironmentSpec
+    GET     /v1/tasks?split=NAME&offset=N&limit=N    200  {"tasks": [Task, ...]}
+    POST    /v1/worlds         Action of step 0      201  Observation, and where the world is in the header `Location`
+    POST    LOCATION/steps     Action                200  Observation
+    DELETE  LOCATION                                 204
+    GET     /healthz                                 200, and 503 while the server drains; for load balancers
+
+    Tasks come in pages: those from `offset` on, at most `limit` of them, where 0 or nothing leaves it to the server. A
+    page may be shorter than asked for; rlforge goes on after what it was given until it has as many as `Split.tasks`
+    says or, where that says 0, until a page is empty.
+
+    `Location` is a path, or a whole address with the scheme, host and port of the request. `POST /v1/worlds` carries
+    `idempotency-key`, 16 to 64 letters, digits, `_` and `-`: with a key that it has seen a server opens no second world,
+    and answers as it did. A server whose world with the key K is at `/v1/worlds/K` has it freed also when the answer
+    that names it was lost. A step is sent again when its connection drops, see `Interact`. No connection says that a
+    client lives: free a world that has idled for long (rlforge's own server: 600 s) and one whose `lifetime_s` is over.
+    One that came to its end is freed without being asked, and may answer its last step for a while.
+
+    Headers of a request: `authorization: Bearer <token>`; with a `signing_key` in the recipe also `x-rlforge-timestamp`
+    (whole seconds since 1970) and `x-rlforge-signature` (`v1=` and the HMAC-SHA256, in hexadecimal, of the timestamp, a
+    full stop and the body); `content-type: application/json`.
+
+    A fault is a status, with `{"error": {"kind": ..., "message": ..., "retryable": ...}}` where the server can say more:
+    429, or 503 with `retry-after`: no world is free; that says in seconds when to ask again, `retry-after-ms` exactly
+    503, 502, 408   the server is draining or starting: ask again
+    504             the world took longer than it was given; it is gone, another one may live
+    500, other 5xx  the world broke, or the server has a bug; the world is gone
+    400, 422        the request makes no sense: asking again does not help
+    401, 403        no token, or a wrong one
+    404             there is no such split; with `"retryable": true`, no such world any more
+    409             a step out of order
+    413             the message is too long
     """
 
     def Describe(self, request, context):
@@ -113,7 +185,8 @@ class EnvironmentServicer(object):
         Steps are numbered 0 (the start), 1, 2, ... and idempotent: an action with the number of the last one answered is
         answered from memory and moves nothing. Any other number than the next is refused with FAILED_PRECONDITION, a first
         action that is no start with INVALID_ARGUMENT. After an observation that is `terminated` or `truncated` the server
-        ends the stream with OK; it may still answer that last step again until then.
+        ends the stream with OK; it may still answer that last step again until then. The client leaves that to the server,
+        and cancels a stream that is still there a second after it has closed the world.
 
         A step that takes longer than it may (`WorldStart.step_timeout_s`) ends the stream with DEADLINE_EXCEEDED; the
         client gives up on its own a little later. A world is never moved to another stream: what was lost is started anew.
@@ -161,7 +234,9 @@ class Environment(object):
     Messages: most gRPC libraries refuse more than 4 MiB; rlforge takes 16 MiB unless its recipe says otherwise. A longer
     message ends in RESOURCE_EXHAUSTED without `retry-after-ms`.
 
-    Deadlines: every call comes with one. A call that reaches it is cancelled, and what it was doing should stop.
+    Deadlines: `Describe` and `ListTasks` come with one. `Interact` has one only where `WorldStart.lifetime_s` says so,
+    and training says nothing: a world ends because its client ends or cancels the stream, or its connection drops. A
+    call that reaches its deadline is cancelled, and what it was doing should stop.
 
     Statuses that a client understands; the message of any is shown to a person:
     RESOURCE_EXHAUSTED   no world is free; trailing metadata `retry-after-ms` (decimal text) says when to ask again
@@ -175,6 +250,40 @@ class Environment(object):
     UNAUTHENTICATED      no token or a wrong one: asking again does not help
     PERMISSION_DENIED    the token does not allow it: asking again does not help
     UNIMPLEMENTED        the server has no such call: asking again does not help
+
+    Over HTTP the same messages travel as JSON, below the address of the recipe:
+    GET     /v1/environment                          200  EnvironmentSpec
+    GET     /v1/tasks?split=NAME&offset=N&limit=N    200  {"tasks": [Task, ...]}
+    POST    /v1/worlds         Action of step 0      201  Observation, and where the world is in the header `Location`
+    POST    LOCATION/steps     Action                200  Observation
+    DELETE  LOCATION                                 204
+    GET     /healthz                                 200, and 503 while the server drains; for load balancers
+
+    Tasks come in pages: those from `offset` on, at most `limit` of them, where 0 or nothing leaves it to the server. A
+    page may be shorter than asked for; rlforge goes on after what it was given until it has as many as `Split.tasks`
+    says or, where that says 0, until a page is empty.
+
+    `Location` is a path, or a whole address with the scheme, host and port of the request. `POST /v1/worlds` carries
+    `idempotency-key`, 16 to 64 letters, digits, `_` and `-`: with a key that it has seen a server opens no second world,
+    and answers as it did. A server whose world with the key K is at `/v1/worlds/K` has it freed also when the answer
+    that names it was lost. A step is sent again when its connection drops, see `Interact`. No connection says that a
+    client lives: free a world that has idled for long (rlforge's own server: 600 s) and one whose `lifetime_s` is over.
+    One that came to its end is freed without being asked, and may answer its last step for a while.
+
+    Headers of a request: `authorization: Bearer <token>`; with a `signing_key` in the recipe also `x-rlforge-timestamp`
+    (whole seconds since 1970) and `x-rlforge-signature` (`v1=` and the HMAC-SHA256, in hexadecimal, of the timestamp, a
+    full stop and the body); `content-type: application/json`.
+
+    A fault is a status, with `{"error": {"kind": ..., "message": ..., "retryable": ...}}` where the server can say more:
+    429, or 503 with `retry-after`: no world is free; that says in seconds when to ask again, `retry-after-ms` exactly
+    503, 502, 408   the server is draining or starting: ask again
+    504             the world took longer than it was given; it is gone, another one may live
+    500, other 5xx  the world broke, or the server has a bug; the world is gone
+    400, 422        the request makes no sense: asking again does not help
+    401, 403        no token, or a wrong one
+    404             there is no such split; with `"retryable": true`, no such world any more
+    409             a step out of order
+    413             the message is too long
     """
 
     @staticmethod

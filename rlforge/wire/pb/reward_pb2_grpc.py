@@ -11,11 +11,16 @@ class RewardStub(object):
     statuses are those of `Environment`; RESOURCE_EXHAUSTED with `retry-after-ms` says that too many requests are under
     way.
 
-    Over HTTP: `POST /v1/score` takes a ScoreRequest and gives a ScoreResponse, `GET /v1/reward` gives a ScorerSpec, both
-    as JSON; a fault is an HTTP status with `{"error": {"kind": ..., "message": ..., "retryable": ...}}`. Statuses: 401
-    and 403 for a wrong token, 400 and 422 for a request that makes no sense, 413 for one that is too long, 429 or 503
-    with `Retry-After` (seconds) when there is no room now, 504 when the deadline has passed, 500 for a bug of the
-    server's.
+    Every call comes with a deadline.
+
+    Over HTTP the same messages travel as JSON, below the address of the recipe:
+    GET   /v1/reward                 200  ScorerSpec; an endpoint without it (404) is called by its address
+    POST  /v1/score   ScoreRequest   200  ScoreResponse; for plainer answers see the guide of remote rewards
+    GET   /healthz                   200, and 503 while the server drains; for load balancers
+
+    `POST /v1/score` carries `x-rlforge-timeout-s`: seconds after which nobody waits for the answer. A request that is
+    sent again has its `request_id` and the ids of its items, and needs no other key. Headers that prove who asks, and
+    faults, are those of `Environment`; 429, or 503 with `retry-after`, says that there is no room for a request now.
     """
 
     def __init__(self, channel):
@@ -46,11 +51,16 @@ class RewardServicer(object):
     statuses are those of `Environment`; RESOURCE_EXHAUSTED with `retry-after-ms` says that too many requests are under
     way.
 
-    Over HTTP: `POST /v1/score` takes a ScoreRequest and gives a ScoreResponse, `GET /v1/reward` gives a ScorerSpec, both
-    as JSON; a fault is an HTTP status with `{"error": {"kind": ..., "message": ..., "retryable": ...}}`. Statuses: 401
-    and 403 for a wrong token, 400 and 422 for a request that makes no sense, 413 for one that is too long, 429 or 503
-    with `Retry-After` (seconds) when there is no room now, 504 when the deadline has passed, 500 for a bug of the
-    server's.
+    Every call comes with a deadline.
+
+    Over HTTP the same messages travel as JSON, below the address of the recipe:
+    GET   /v1/reward                 200  ScorerSpec; an endpoint without it (404) is called by its address
+    POST  /v1/score   ScoreRequest   200  ScoreResponse; for plainer answers see the guide of remote rewards
+    GET   /healthz                   200, and 503 while the server drains; for load balancers
+
+    `POST /v1/score` carries `x-rlforge-timeout-s`: seconds after which nobody waits for the answer. A request that is
+    sent again has its `request_id` and the ids of its items, and needs no other key. Headers that prove who asks, and
+    faults, are those of `Environment`; 429, or 503 with `retry-after`, says that there is no room for a request now.
     """
 
     def Describe(self, request, context):
@@ -108,11 +118,16 @@ class Reward(object):
     statuses are those of `Environment`; RESOURCE_EXHAUSTED with `retry-after-ms` says that too many requests are under
     way.
 
-    Over HTTP: `POST /v1/score` takes a ScoreRequest and gives a ScoreResponse, `GET /v1/reward` gives a ScorerSpec, both
-    as JSON; a fault is an HTTP status with `{"error": {"kind": ..., "message": ..., "retryable": ...}}`. Statuses: 401
-    and 403 for a wrong token, 400 and 422 for a request that makes no sense, 413 for one that is too long, 429 or 503
-    with `Retry-After` (seconds) when there is no room now, 504 when the deadline has passed, 500 for a bug of the
-    server's.
+    Every call comes with a deadline.
+
+    Over HTTP the same messages travel as JSON, below the address of the recipe:
+    GET   /v1/reward                 200  ScorerSpec; an endpoint without it (404) is called by its address
+    POST  /v1/score   ScoreRequest   200  ScoreResponse; for plainer answers see the guide of remote rewards
+    GET   /healthz                   200, and 503 while the server drains; for load balancers
+
+    `POST /v1/score` carries `x-rlforge-timeout-s`: seconds after which nobody waits for the answer. A request that is
+    sent again has its `request_id` and the ids of its items, and needs no other key. Headers that prove who asks, and
+    faults, are those of `Environment`; 429, or 503 with `retry-after`, says that there is no room for a request now.
     """
 
     @staticmethod

@@ -319,9 +319,10 @@ def test_empty_content_part_is_malformed() -> None:
         decode_message(types_pb2.Message(role="user", content=[types_pb2.ContentPart()]))
 
 
-def test_unknown_stop_reason_is_malformed() -> None:
-    with pytest.raises(DataError, match="has the stop reason 'bored'"):
-        decode_rollout(types_pb2.Rollout(id="a", stop_reason="bored"))
+def test_a_stop_reason_of_a_newer_peer_reads_as_another_and_none_is_malformed() -> None:
+    assert decode_rollout(types_pb2.Rollout(id="a", stop_reason="preempted")).stop_reason is StopReason.OTHER
+    with pytest.raises(DataError, match="rollout 'a' has no stop reason"):
+        decode_rollout(types_pb2.Rollout(id="a"))
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
