@@ -12,6 +12,27 @@ from collections.abc import Callable
 from typing import Any
 
 MESSAGE_BYTES = 4 << 20
+_DIGITS_BITS = 8192
+"""Whole numbers beyond go as hexadecimal digits: Python neither writes nor reads many decimal ones."""
+
+
+def _items(base: Any) -> Callable[[Any], Any]:
+    """A copy of a value of a derived type, made past whatever that type makes of iteration."""
+    return lambda value: base(base.__iter__(value))
+
+
+_CONTENTS: dict[type, Callable[[Any], Any]] = {
+    dict: dict.copy,
+    list: _items(list),
+    tuple: _items(tuple),
+    set: _items(set),
+    frozenset: _items(frozenset),
+    str: str.__str__,
+    int: int.__pos__,
+    float: float.__pos__,
+}
+"""How to have what a value of a derived type holds, past what that type makes of it."""
+CHANGEABLE = (dict, list, set)
 
 
 class NotPlain(Exception):
@@ -22,12 +43,31 @@ class Reference:
     """Stands for an object that stays with the code."""
 
     def __init__(self, number: int) -> None:
-        self.number = number
+        self.reference_number = number
 
 
-def encode(value: Any, refer: Callable[[Any], int]) -> Any:
-    """JSON for a value; other objects become the number that `refer` gives, which may raise NotPlain."""
+def base_of(value: Any) -> type | None:
+    """Which of Python's own types a value is a kind of: of `dict` for a Counter, of `tuple` for a named tuple."""
+    return next((base for base in _CONTENTS if issubclass(type(value), base)), None)  # it may lie about its class
+
+
+def contents(value: Any) -> Any:
+    """The dict, list, tuple, set, text or number that a value of a derived type is at bottom."""
+    base = base_of(value)
+    if base is None:
+        raise NotPlain(f"a {type(value).__name__} is no kind of a plain value")
+    return _CONTENTS[base](value)
+
+
+def encode(value: Any, refer: Callable[[Any], int | None]) -> Any:
+    """JSON for a value; other objects become the number that `refer` gives, which may raise NotPlain.
+
+    An object of a type derived from a plain one goes with its contents, which alone go where `refer` gives None;
+    those that may change are asked for when they are wanted.
+    """
     kind = type(value)
+    if kind is int and value.bit_length() > _DIGITS_BITS:
+        return ["int", format(value, "x")]
     if value is None or kind in (bool, int, float, str):
         return value
     if kind in (list, tuple, set, frozenset):
@@ -38,11 +78,20 @@ def encode(value: Any, refer: Callable[[Any], int]) -> Any:
         return [kind.__name__, value.hex()]
     if kind is complex:
         return ["complex", value.real, value.imag]
-    return ["object", refer(value)]
+    number = refer(value)
+    base = None if isinstance(value, Reference) else base_of(value)
+    if base is None:
+        return ["object", number]
+    if number is None:
+        return encode(contents(value), refer)
+    return ["kind", base.__name__, number, None if base in CHANGEABLE else encode(contents(value), refer)]
 
 
-def decode(sent: Any, refer: Callable[[int], Any]) -> Any:
-    """The value that was encoded. Raises NotPlain for anything else."""
+def decode(sent: Any, refer: Callable[..., Any]) -> Any:
+    """The value that was encoded. Raises NotPlain for anything else.
+
+    `refer` gives the object of a number; for one of a derived type it is told the plain type and the contents too.
+    """
     if not isinstance(sent, list):
         if isinstance(sent, dict):
             raise NotPlain("an answer that makes no sense")
@@ -53,7 +102,7 @@ def decode(sent: Any, refer: Callable[[int], Any]) -> Any:
         raise NotPlain(f"an answer that makes no sense: {error}") from error
 
 
-def _decode(sent: list[Any], refer: Callable[[int], Any]) -> Any:
+def _decode(sent: list[Any], refer: Callable[..., Any]) -> Any:
     kind, items = sent[0], sent[1:]
     match kind:
         case "list" | "tuple" | "set" | "frozenset":
@@ -67,8 +116,12 @@ def _decode(sent: list[Any], refer: Callable[[int], Any]) -> Any:
             return bytearray.fromhex(items[0])
         case "complex":
             return complex(items[0], items[1])
+        case "int":
+            return int(items[0], 16)
         case "object":
             return refer(int(items[0]))
+        case "kind":
+            return refer(int(items[1]), items[0], decode(items[2], refer))
         case _:
             raise NotPlain(f"a value of kind {kind!r:.40}")
 

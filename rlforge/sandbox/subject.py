@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rlforge.sandbox.inside import CHANNEL
-from rlforge.sandbox.plain import Line, decode, encode
+from rlforge.sandbox.plain import Line, contents, decode, encode
 
 _objects: list[Any] = []
 
@@ -62,6 +62,7 @@ _DOING: dict[str, Callable[..., Any]] = {
     "iterator": iter,
     "next": next,
     "text": str,
+    "contents": contents,
 }
 
 

@@ -62,7 +62,7 @@ async def run_tests(code: str, tests: str | Sequence[str], limits: Limits = _DEF
     theirs, ours = socket.socketpair()
     solution = {"solution.py": code, **_shipped("subject")}
     subject = Program(command=python("-m", "rlforge.sandbox.subject"), files=solution)
-    files = {"tests.json": json.dumps(given), **_shipped("examiner")}
+    files = {"tests.json": json.dumps(given), **_shipped("examiner", "collecting", "remote")}
     examiner = Program(command=python("-m", "rlforge.sandbox.examiner"), files=files)
     longer = replace(limits, wall_s=limits.wall_s + _MARGIN_S, cpu_s=limits.cpu_s + _MARGIN_S, output_bytes=4 << 20)
     with theirs, ours:
@@ -85,15 +85,19 @@ async def run_tests(code: str, tests: str | Sequence[str], limits: Limits = _DEF
 async def run_cases(code: str, cases: Sequence[Mapping[str, Any]], limits: Limits = _DEFAULTS) -> TestReport:
     """Run a program once for each case, `{"stdin": …, "stdout": …}`, one after another, each within the limits.
 
-    What it prints must equal `stdout`, white space at the ends of lines and of the whole apart. Raises DataError for
-    a case without `stdout`, SandboxError when the sandbox fails.
+    What it prints must equal `stdout`, white space at the ends of lines and of the whole apart. The first case that
+    runs out of time fails those that are left too: a program that hangs would take as long for each. Raises DataError
+    for a case without `stdout`, SandboxError when the sandbox fails.
     """
+    _refuse_what_is_no_case(cases)
     passed: list[str] = []
     failed: list[tuple[str, str]] = []
     printed: list[str] = []
+    late = ""
     for number, case in enumerate(cases, start=1):
-        if not isinstance(case.get("stdout"), str):
-            raise DataError(f"case {number} of the tests has no text 'stdout': {dict(case)!r:.200}")
+        if late:
+            failed.append((f"case {number}", late))
+            continue
         program = Program(command=python("main.py"), files={"main.py": code}, stdin=str(case.get("stdin", "")))
         execution = await run(program, limits)
         said = execution.stdout.decode(errors="replace")
@@ -102,16 +106,24 @@ async def run_cases(code: str, cases: Sequence[Mapping[str, Any]], limits: Limit
             passed.append(f"case {number}")
         else:
             failed.append((f"case {number}", "printed something else" if execution.ok else execution.words))
+        if execution.ended in (Ended.WALL_TIME, Ended.CPU_TIME):
+            late = f"not run: case {number} {execution.words}"
     return TestReport(passed=tuple(passed), failed=tuple(failed), output="".join(printed))
+
+
+def _refuse_what_is_no_case(cases: Sequence[Mapping[str, Any]]) -> None:
+    for number, case in enumerate(cases, start=1):
+        if not isinstance(case.get("stdout"), str):
+            raise DataError(f"case {number} of the tests has no text 'stdout': {dict(case)!r:.200}")
 
 
 def _lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.strip().splitlines()]
 
 
-def _shipped(script: str) -> dict[str, str]:
+def _shipped(*scripts: str) -> dict[str, str]:
     """A script of ours with what it imports, to be put into a sandbox where nothing else of rlforge is."""
-    names = ("inside", "plain", script)
+    names = ("inside", "plain", *scripts)
     own = {f"rlforge/sandbox/{name}.py": (_HERE / f"{name}.py").read_text(encoding="utf-8") for name in names}
     return {"rlforge/__init__.py": "", "rlforge/sandbox/__init__.py": "", **own}
 
