@@ -30,7 +30,7 @@ class Asked:
         self.config = config
         self.scorer: Scorer = scorer or build(SCORERS, config)
         self._slots = asyncio.Semaphore(concurrency)
-        self._under_way = 0
+        self._under_way_s = 0.0
 
     async def scores(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """One score per rollout, in order, after at most `attempts` tries of those whose fault may pass."""
@@ -48,8 +48,9 @@ class Asked:
     async def _call(self, rollouts: Sequence[Rollout]) -> list[Score]:
         label = self.config.label
         async with self._slots:
-            self._under_way += len(rollouts)
-            limit_s = 2 * (self.config.timeout_s + _RESTART_S) * self._under_way + _SLACK_S + self.config.patience_s
+            longest_s = sum([self.config.longest_s(rollout) + _RESTART_S for rollout in rollouts])
+            self._under_way_s += longest_s
+            limit_s = 2 * self._under_way_s + _SLACK_S + self.config.patience_s
             try:
                 async with deadline(limit_s, f"scorer '{label}' to judge {len(rollouts)} rollouts"):
                     with boundary(f"scorer '{label}'", on=f"{len(rollouts)} rollouts"):
@@ -59,7 +60,7 @@ class Asked:
             except ExtensionError as error:
                 return [_unscored(label, "exception", str(error))] * len(rollouts)
             finally:
-                self._under_way -= len(rollouts)
+                self._under_way_s -= longest_s
         if len(scores) != len(rollouts):
             why = f"scorer '{label}' gave {len(scores)} scores for {len(rollouts)} rollouts; it must give one each"
             return [_unscored(label, "malformed", why)] * len(rollouts)

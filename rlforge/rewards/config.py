@@ -43,6 +43,10 @@ class ScorerConfig(PartConfig):
         """Seconds that a call may wait beyond its time-outs, for something that is down."""
         return 0.0
 
+    def longest_s(self, rollout: Rollout) -> float:
+        """Seconds that judging this rollout may take at most."""
+        return self.timeout_s
+
     @property
     def shadow(self) -> bool:
         """Whether it is asked for the log alone and can never change a reward."""

@@ -54,6 +54,11 @@ class UnitTestsScorer:
         require_isolation: bool = False
         """Whether to refuse to start where the system allows no namespaces; otherwise a warning says so."""
 
+        def longest_s(self, rollout: Rollout) -> float:
+            """Each case may take nearly all of `timeout_s`; the first that takes more ends the others."""
+            tests = rollout.task.info.get(self.tests)
+            return self.timeout_s * (len(cast(Sequence[Any], tests)) if _are_cases(tests) else 1)
+
         @property
         def limits(self) -> Limits:
             """What the code may use."""
@@ -100,7 +105,7 @@ class UnitTestsScorer:
 
     async def _run(self, code: str, tests: object) -> TestReport:
         listed = cast(Sequence[Any], tests if isinstance(tests, Sequence) else ())
-        if listed and all(isinstance(each, Mapping) for each in listed):
+        if _are_cases(tests):
             return await run_cases(code, listed, self.config.limits)
         if listed and all(isinstance(each, str) for each in listed):
             return await run_tests(code, listed, self.config.limits)
@@ -121,6 +126,12 @@ class UnitTestsScorer:
     def _unscored(self, kind: str, why: str, started: float, *, retryable: bool = False) -> Score:
         seconds = time.perf_counter() - started
         return Score(scorer=self.name, error_kind=kind, reason=why, retryable=retryable, seconds=seconds)
+
+
+def _are_cases(tests: object) -> bool:
+    """Whether they are for whole programs, rather than sources."""
+    listed = cast(Sequence[object], tests if isinstance(tests, Sequence) else ())
+    return len(listed) > 0 and all(isinstance(each, Mapping) for each in listed)
 
 
 def extract(reply: str, part: Literal["last_block", "first_block", "whole"]) -> str | None:

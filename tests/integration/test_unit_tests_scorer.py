@@ -3,13 +3,15 @@
 import pytest
 
 from rlforge.errors import ConfigError, SandboxError
-from rlforge.rewards import unit_tests
+from rlforge.rewards import asking, unit_tests
+from rlforge.rewards.asking import Asked
 from rlforge.rewards.unit_tests import UnitTestsScorer, extract
 from rlforge.sandbox.programs import Isolation
 from tests.rollouts import rollout
 
 TESTS = "def test_a():\n    assert double(2) == 4\n\ndef test_b():\n    assert double(0) == 0\n"
 RIGHT = "First try:\n```python\nx = 1\n```\nBetter:\n```python\ndef double(x):\n    return 2 * x\n```\nDone."
+HANGS_AND_PRINTS = [("while True: pass", 30), ("print(1)", 1)]
 HALF = "```\ndef double(x):\n    return x * x * x\n```"
 
 
@@ -63,6 +65,25 @@ async def test_tests_at_fault_leave_the_rollout_unscored(tests):
     score = await scored(RIGHT, tests)
     assert (score.value, score.error_kind, score.retryable) == (None, "malformed", False)
     assert "addition/0" in score.reason
+
+
+def test_longest_that_a_rollout_may_take_grows_with_its_cases():
+    config = UnitTestsScorer.Config.parse({"type": "unit_tests", "timeout_s": 3})
+    cases = [{"stdin": "", "stdout": "1"}] * 16
+    assert config.longest_s(rollout(RIGHT, info={"tests": cases})) == 48
+    assert [config.longest_s(rollout(RIGHT, info={"tests": tests})) for tests in (TESTS, [TESTS] * 9, None, 7)] == [
+        3
+    ] * 4
+
+
+async def test_program_that_hangs_in_every_case_is_scored_and_so_is_its_neighbour(monkeypatch):
+    monkeypatch.setattr(asking, "_SLACK_S", 0.0)
+    monkeypatch.setattr(asking, "_RESTART_S", 1.0)
+    config = UnitTestsScorer.Config.parse({"type": "unit_tests", "timeout_s": 0.5, "concurrency": 1})
+    cases = [{"stdin": "", "stdout": "1"}] * 30
+    judged = [rollout(f"```\n{code}\n```", info={"tests": cases[:many]}) for code, many in HANGS_AND_PRINTS]
+    scores = await Asked(config, 8).scores(judged)
+    assert [(score.value, score.error_kind) for score in scores] == [(0.0, None), (1.0, None)]
 
 
 async def test_task_without_tests_is_unscored():
