@@ -177,8 +177,7 @@ class EnvironmentLoop:
             if complaint:
                 observation = _told(complaint)
             else:
-                with play.timed("world_s"):
-                    observation = await opened.world.step(said)
+                observation = await self._step(play, opened, said)
         finally:  # what was said counts, whatever became of it
             play.turns.append(_lived(prompt_ids, completion, said, observation))
         if observation.over:
@@ -190,6 +189,15 @@ class EnvironmentLoop:
                 f"the world of rollout '{play.key.rollout_id}' showed what is no prompt: {error}"
             ) from error
         return None
+
+    async def _step(self, play: _Play, opened: Opened, said: Message) -> Observation:
+        try:
+            with play.timed("world_s"):
+                return await opened.world.step(said)
+        except DataError as error:
+            raise EndpointBroken(
+                f"the reply of rollout '{play.key.rollout_id}' cannot be passed on: {error}"
+            ) from error
 
     def _room(self, transcript: Transcript) -> int:
         """Tokens that the reply may have before the sequence is too long."""

@@ -29,7 +29,7 @@ class JsonLines:
         with self.path.open("ab+") as file:
             if not _ends_whole(file.fileno()):
                 os.ftruncate(file.fileno(), _whole_bytes(self.path.read_bytes()))
-            file.write(line.encode())
+            file.write(line.encode(errors="replace"))  # a lone surrogate costs a character, not the run
             file.flush()
             if durable:
                 os.fsync(file.fileno())

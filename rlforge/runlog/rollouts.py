@@ -116,14 +116,14 @@ def _table(rows: list[Rollout], parents: list[int]) -> Table:
         "seed": pa.array([r.seed for r in rows], pa.int64()),
         "source": pa.array([r.task.source for r in rows], pa.string()),
         "stop_reason": pa.array([r.stop_reason.value for r in rows], pa.string()),
-        "error": pa.array([r.error for r in rows], pa.string()),
+        "error": _texts([r.error for r in rows]),
         "rewarded": pa.array([r.reward is not None for r in rows], pa.bool_()),
         "reward": pa.array([r.reward.value if r.reward else None for r in rows], pa.float64()),
-        "reward_reason": pa.array([r.reward.reason if r.reward else "" for r in rows], pa.string()),
+        "reward_reason": _texts([r.reward.reason if r.reward else "" for r in rows]),
         "scores": _scores([r.reward.scores if r.reward else () for r in rows]),
         "timings": _numbers_by_name([r.timings for r in rows]),
         "turns": _turns([r.turns for r in rows]),
-        "task": pa.array([tasks[r.task] for r in rows], pa.string()),
+        "task": _texts([tasks[r.task] for r in rows]),
         "sampling": pa.array([samplings[r.sampling] for r in rows], pa.string()),
     }
     return pa.table(columns).replace_schema_metadata({SCHEMA_KEY: str(schema.ROLLOUTS)})
@@ -145,7 +145,7 @@ _SCORE = pa.struct(
 
 
 def _scores(scores: list[tuple[Any, ...]]) -> Column:
-    flat = pa.array([score_to_json(score) for score in chain.from_iterable(scores)], _SCORE)
+    flat = _texts([score_to_json(score) for score in chain.from_iterable(scores)], _SCORE)
     return pa.ListArray.from_arrays(_offsets(scores), flat)
 
 
@@ -163,12 +163,12 @@ def _turns(turns: list[tuple[Turn, ...]]) -> Column:
         "logprobs": _numbers([turn.completion.logprobs for turn in flat], np.float64),
         "policy_versions": _numbers([turn.completion.policy_versions for turn in flat], np.int64),
         "finish_reason": pa.array([turn.completion.finish_reason.value for turn in flat], pa.string()),
-        "text": pa.array([turn.message.text for turn in flat], pa.string()),
-        "message": pa.array([_reply(turn.message) for turn in flat], pa.string()),
-        "observation": pa.array([_observation(turn) for turn in flat], pa.string()),
+        "text": _texts([turn.message.text for turn in flat]),
+        "message": _texts([_reply(turn.message) for turn in flat]),
+        "observation": _texts([_observation(turn) for turn in flat]),
         "reward": pa.array([turn.reward for turn in flat], pa.float64()),
         "components": _numbers_by_name([turn.components for turn in flat]),
-        "info": pa.array([_json(dict(turn.info)) if turn.info else None for turn in flat], pa.string()),
+        "info": _texts([_json(dict(turn.info)) if turn.info else None for turn in flat]),
     }
     struct = pa.StructArray.from_arrays(list(fields.values()), names=list(fields))
     return pa.ListArray.from_arrays(_offsets(turns), struct)
@@ -181,6 +181,20 @@ def _reply(message: Message) -> str | None:
 
 def _observation(turn: Turn) -> str | None:
     return _json([message_to_json(message) for message in turn.observation]) if turn.observation else None
+
+
+def _texts(values: list[Any], kind: Any = None) -> Column:
+    """A column of texts, or of what holds some; a lone surrogate, which is no text, becomes a question mark."""
+    try:
+        return pa.array(values, kind or pa.string())
+    except UnicodeEncodeError:
+        return pa.array([_unicode(value) for value in values], kind or pa.string())
+
+
+def _unicode(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    return {name: _unicode(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
 def _numbers(lists: list[tuple[Any, ...]], dtype: type[np.generic]) -> Column:

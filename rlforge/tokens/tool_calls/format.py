@@ -26,6 +26,7 @@ class ToolFormat(Protocol):
     def read(self, reply: str, turn: int) -> ReadReply:
         """Calls in their order, with ids that are unique in the rollout of which this is turn `turn`.
 
-        Raises UnreadableToolCall when any call of the reply cannot be read: then none of them is made.
+        Raises UnreadableToolCall when any call of the reply cannot be read, or holds what is no Unicode text: then none
+        of them is made.
         """
         ...

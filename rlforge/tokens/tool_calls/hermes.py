@@ -10,6 +10,8 @@ from rlforge.tokens.tool_calls.format import ReadReply, UnreadableToolCall
 from rlforge.types import ToolCall
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
+DEEPEST = 64
+"""Lists and objects within one another: whoever reads the arguments later on may have less room for them."""
 _SHAPE = '<tool_call>{"name": "…", "arguments": {…}}</tool_call>'
 
 
@@ -40,7 +42,7 @@ def _blocks(reply: str) -> Iterator[tuple[str, str | None]]:
 
 def _call(body: str, call_id: str) -> ToolCall:
     try:
-        said = json.loads(body)
+        said = _decode(body)
     except (ValueError, RecursionError) as error:
         raise UnreadableToolCall(f"the tool call is not valid JSON ({error}); write {_SHAPE}") from error
     call = cast(dict[str, Any], said) if isinstance(said, dict) else {}
@@ -48,5 +50,31 @@ def _call(body: str, call_id: str) -> ToolCall:
     if not isinstance(name, str) or not name:
         raise UnreadableToolCall(f"the tool call names no tool; write {_SHAPE}")
     if not isinstance(arguments, dict):
-        raise UnreadableToolCall(f"the arguments of '{name}' are no JSON object; write {_SHAPE}")
-    return ToolCall(id=call_id, name=name, arguments=json.dumps(arguments, ensure_ascii=False))
+        raise UnreadableToolCall(f"the arguments of {name!a} are no JSON object; write {_SHAPE}")
+    if _is_deep(body, cast(dict[str, Any], arguments)):
+        raise UnreadableToolCall(f"the arguments of {name!a} are nested more than {DEEPEST} levels deep; flatten them")
+    try:
+        written = _encode(arguments)
+        f"{name}{written}".encode()  # half a surrogate pair, escaped, is valid JSON and no text that can travel
+    except ValueError as error:
+        raise UnreadableToolCall(f"the tool call cannot be passed on ({error}); write {_SHAPE}") from error
+    return ToolCall(id=call_id, name=name, arguments=written)
+
+
+def _is_deep(body: str, arguments: dict[str, Any]) -> bool:
+    """Whether lists and objects stand more than `DEEPEST` deep within one another."""
+    if body.count("[") + body.count("{") <= DEEPEST:
+        return False
+    level: list[Any] = [arguments]
+    for _ in range(DEEPEST):
+        inner = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]
+        level = [item for item in inner if isinstance(item, dict | list)]
+    return bool(level)
+
+
+def _refuse_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse_number).decode
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode

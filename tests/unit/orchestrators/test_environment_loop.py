@@ -15,14 +15,17 @@ from rlforge.loops.collect import GroupPlayer
 from rlforge.orchestrators.environment_loop import EnvironmentLoop
 from rlforge.orchestrators.environments import EnvironmentConfig, environment_of
 from rlforge.rewards.router import Router
+from rlforge.runlog.rollouts import write_rollouts
 from rlforge.tokens.renderer import ChatRenderer
 from rlforge.tokens.tokenizer import TokenizerConfig, build_tokenizer
+from rlforge.tokens.tool_calls.format import ReadReply
 from rlforge.tokens.trajectories import trajectories
 from rlforge.transports.connect import connect_environment
 from rlforge.types import (
     Completion,
     FinishReason,
     GenerateRequest,
+    Group,
     GroupRequest,
     Message,
     Reward,
@@ -30,6 +33,7 @@ from rlforge.types import (
     Sampling,
     StopReason,
     Task,
+    ToolCall,
     WorldStart,
 )
 from tests.unit.orchestrators import worlds
@@ -321,6 +325,38 @@ async def test_a_call_that_cannot_be_read_is_answered_with_what_is_wrong(rendere
     assert "does not end" in renderer.decode(rollout.turns[1].prompt_ids)
     assert rollout.turns[0].reward is None
     assert rollout.stop_reason == StopReason.COMPLETED
+
+
+async def test_a_call_with_half_a_surrogate_pair_is_answered_and_ends_nothing(
+    renderer: ChatRenderer, tmp_path: Path
+) -> None:
+    half = r'<tool_call>{"name": "turn", "arguments": {"to": "\ud83d"}}</tool_call>'
+    rollout = await play(renderer, "Lights", saying(renderer, half, "It is on."))
+    assert "surrogates not allowed" in rollout.turns[0].observation[0].text
+    assert rollout.stop_reason == StopReason.COMPLETED
+    request = GroupRequest(task=TASK, group="g", size=1, sampling=SAMPLING, seed=0)
+    assert write_rollouts(tmp_path / "a.parquet", [Group(request=request, rollouts=(rollout,))]) == 1
+
+
+class Careless:
+    """A tool format of the user's that lets through what cannot travel."""
+
+    def read(self, reply: str, turn: int) -> ReadReply:
+        return ReadReply("", (ToolCall(id="c", name="turn", arguments='{"to": "\ud83d"}'),))
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+async def test_a_reply_that_cannot_travel_ends_its_rollout_and_no_other(renderer: ChatRenderer, scheme: str) -> None:
+    settings = {"tool_format": f"{__name__}:Careless"}
+    async with serving(worlds.Lights, f"{scheme}://127.0.0.1:0") as address:
+        config = EnvironmentLoop.Config.parse({"type": "environment_loop", **settings})
+        environments = {"guess": EnvironmentConfig(address=address)}
+        loop = EnvironmentLoop(config, generate=saying(renderer, "x"), renderer=renderer, environments=environments)
+        await loop.start()
+        rollout = await loop.run(KEY, TASK, SAMPLING, 5)
+        await loop.close()
+    assert rollout.stop_reason == StopReason.ENVIRONMENT_ERROR
+    assert "cannot be passed on" in rollout.error
 
 
 async def test_a_call_that_cannot_be_read_ends_the_rollout_where_asked_and_is_scored(renderer: ChatRenderer) -> None:

@@ -56,3 +56,9 @@ def test_going_back_in_a_stage_without_lines_keeps_the_others(tmp_path: Path) ->
     log.append("sft", 1, {})
     assert log.truncate_after("grpo", 0) == 0
     assert len(log.records()) == 1
+
+
+def test_half_a_surrogate_pair_costs_a_character(tmp_path: Path) -> None:
+    lines = JsonLines(tmp_path / "x.jsonl", schema=1)
+    lines.append({"said": "a\ud83db"})
+    assert [line["said"] for line in lines.read()] == ["a?b"]

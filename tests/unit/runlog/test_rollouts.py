@@ -118,6 +118,26 @@ def test_members_of_a_group_share_their_task_after_reading(tmp_path: Path) -> No
     assert len({id(rollout.task) for rollout in read_rollouts(tmp_path / "a.parquet")}) == 1
 
 
+def test_half_a_surrogate_pair_costs_a_character_wherever_it_stands(tmp_path: Path) -> None:
+    group = _forked_group()
+    half = Message.of("user", "a\ud83db")
+    score = Score(scorer="judge", value=1.0, reason="\ud83d", output="\udc00")
+    turn = replace(_turn(1), message=half, observation=(half,), info={"at": "\ud83d"})
+    task = replace(group.request.task, messages=(half,))
+    torn = replace(
+        group.rollouts[1],
+        task=task,
+        turns=(turn,),
+        error="\ud83d",
+        reward=Reward(value=1.0, scores=(score,), reason="\ud83d"),
+    )
+    write_rollouts(tmp_path / "a.parquet", [replace(group, rollouts=(*group.rollouts, torn))])
+    *whole, back = read_rollouts(tmp_path / "a.parquet")
+    assert whole == list(group.rollouts)
+    assert (back.error, back.reward.reason, back.reward.scores[0].output) == ("?", "?", "?")
+    assert [m.text for m in (back.turns[0].message, *back.turns[0].observation, *back.task.messages)] == ["a?b"] * 3
+
+
 def test_writing_a_step_is_cheap(tmp_path: Path) -> None:
     groups = [_group(index) for index in range(32)]
     write_rollouts(tmp_path / "warm.parquet", groups)
