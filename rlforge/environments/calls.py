@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rlforge.environments.threads import Threads
 from rlforge.errors import DeadlineExceeded, EndpointBroken, EndpointError, ExtensionError, RlforgeError, boundary
+from rlforge.threads import Threads, guarded
 
 _NOT_THEIRS = (str(Path(__file__).parents[1]), sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["purelib"])
 
@@ -39,7 +39,7 @@ class Caller:
             with boundary(self._who):
                 if inspect.iscoroutinefunction(function):
                     return await call()
-                self._running = self._threads.submit(partial(_guarded, call))
+                self._running = self._threads.submit(partial(guarded, call))
                 result = await asyncio.wrap_future(self._running)
                 return await result if inspect.isawaitable(result) else result
         except (EndpointError, DeadlineExceeded):
@@ -69,14 +69,6 @@ def describe(error: BaseException) -> str:
     theirs = [frame for frame in frames if not frame.filename.startswith((*_NOT_THEIRS, "<"))] or frames
     where = f" ({theirs[-1].filename}:{theirs[-1].lineno} in {theirs[-1].name})" if theirs else ""
     return f"{type(error).__name__}: {error}{where}"
-
-
-def _guarded(call: Callable[[], Any]) -> Any:
-    try:
-        with boundary("a thread"):  # wrapped here: a future cannot carry StopIteration, a task not SystemExit
-            return call()
-    except (SystemExit, KeyboardInterrupt) as error:
-        raise ExtensionError("the code ended its process") from error
 
 
 def _name(function: Callable[..., Any]) -> str:

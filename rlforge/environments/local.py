@@ -11,8 +11,8 @@ from typing import Any
 from rlforge.deadlines import deadline
 from rlforge.environments.calls import Caller
 from rlforge.environments.shapes import Kind, Simulation
-from rlforge.environments.threads import Threads
 from rlforge.errors import DeadlineExceeded, EndpointBroken, EndpointRefused, EndpointUnavailable
+from rlforge.threads import Threads
 from rlforge.types import EnvironmentSpec, Message, Observation, Task, WorldStart
 
 _CLOSE_S = 10.0
@@ -29,7 +29,7 @@ class LocalEnvironment:
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
-        self._threads = Threads(kind.name)
+        self._threads = Threads(f"world-{kind.name}")
         self._worlds: set[LocalWorld] = set()
         self._clearing: dict[asyncio.Task[None], WorldStart] = {}
         self._spec: EnvironmentSpec | None = None

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import suppress
 
 from rlforge.deadlines import deadline
-from rlforge.errors import DataError, EndpointBusy, EndpointUnavailable, RlforgeError, boundary
+from rlforge.errors import DataError, EndpointBusy, EndpointUnavailable, ExtensionError, RlforgeError, boundary
 from rlforge.hosting.log import EventLog
 from rlforge.interfaces import RewardEndpoint
 from rlforge.types import Rollout, Score, ScorerSpec
@@ -107,7 +107,10 @@ class Judging:
         name = self.spec.name
         async with deadline(timeout_s, f"scorer '{name}' to judge {len(items)} rollouts"):
             with boundary(f"scorer '{name}'", on=f"request '{request_id}'"):
-                scores = await self.endpoint.score(items, request_id=request_id, timeout_s=timeout_s)
+                try:
+                    scores = await self.endpoint.score(items, request_id=request_id, timeout_s=timeout_s)
+                except SystemExit as error:  # it would end the event loop, and every other request with it
+                    raise ExtensionError(f"scorer '{name}' ended its process on request '{request_id}'") from error
         silent = Score(scorer=name, error_kind="malformed", reason="the scorer gave no score for this rollout")
         return {item: scores.get(item, silent) for item in items}
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from functools import partial
+from typing import Any, TypeVar, cast
 
 from rlforge.config import build, config_class
 from rlforge.errors import ConfigError, ExtensionError, RlforgeError, boundary
 from rlforge.interfaces import RewardEndpoint, Scorer
 from rlforge.registry import SCORERS
 from rlforge.rewards.outcomes import Outcome, as_outcome, as_outcomes, raised, unscored
+from rlforge.threads import Threads, guarded
 from rlforge.types import Rollout, Score, ScorerSpec
 
+Read = TypeVar("Read")
 RESERVE_S = 1.0
 """Seconds before a request's deadline (half its time at most) at which what is not done is answered as unscored: at the
 deadline all would be lost."""
 THREADS = 32
-"""Calls of a plain function that run side by side."""
+"""Calls of a plain function that run side by side; one that nobody waits for any more is not counted."""
 
 
 def as_reward_endpoint(thing: Any, *, name: str = "", batch: bool = False) -> RewardEndpoint:
@@ -83,7 +85,8 @@ class FunctionEndpoint:
         self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
             getattr(function, "__call__", None)  # noqa: B004  # an object with an async __call__
         )
-        self._threads = None if self._is_async else ThreadPoolExecutor(THREADS, f"reward-{self._name}")
+        self._threads = Threads(f"reward-{self._name}")
+        self._slots = asyncio.Semaphore(THREADS)
 
     async def describe(self) -> ScorerSpec:
         """Its name."""
@@ -99,9 +102,7 @@ class FunctionEndpoint:
         return {item: Score(scorer=self._name, **outcome) for item, outcome in zip(items, outcomes, strict=True)}
 
     async def close(self) -> None:
-        """Let go of the threads; a call that runs is not waited for."""
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+        """Nothing to stop: a call that runs is not waited for, and its thread ends with the process."""
 
     async def _judge_each(self, rollouts: Sequence[Rollout], wait_s: float) -> list[Outcome]:
         if not rollouts:
@@ -118,7 +119,7 @@ class FunctionEndpoint:
         scope = asyncio.timeout(wait_s)
         try:
             async with scope:
-                return as_outcomes(await self._call(rollouts), len(rollouts))
+                return await self._call(rollouts, lambda result: as_outcomes(result, len(rollouts)))
         except RlforgeError as error:
             return [self._raised(error)] * len(rollouts)
         except TimeoutError:
@@ -128,15 +129,22 @@ class FunctionEndpoint:
 
     async def _outcome(self, rollout: Rollout) -> Outcome:
         try:
-            return as_outcome(await self._call(rollout))
+            return await self._call(rollout, as_outcome)
         except RlforgeError as error:
             return self._raised(error)
 
-    async def _call(self, given: object) -> object:
-        with boundary(f"reward '{self._name}'"):
-            if self._threads is None:
-                return await self._function(given)
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._function, given)
+    async def _call(self, given: object, read: Callable[[object], Read]) -> Read:
+        """What the function makes of `given`, as `read`. Raises ExtensionError for whatever it raises."""
+        if not self._is_async:
+            async with self._slots:
+                return await asyncio.wrap_future(
+                    self._threads.submit(partial(guarded, lambda: read(self._function(given))))
+                )
+        try:
+            with boundary(f"reward '{self._name}'"):
+                return read(await self._function(given))
+        except SystemExit as error:  # it would end the event loop, and every other request with it
+            raise ExtensionError(f"reward '{self._name}' ended its process") from error
 
     def _raised(self, error: RlforgeError) -> Outcome:
         cause = error.__cause__ if isinstance(error, ExtensionError) else None

@@ -73,7 +73,10 @@ def _number(value: object) -> float | None:
     """A finite float from any kind of number, numpy and torch scalars included; None from anything else."""
     if not isinstance(value, float | int | Real):  # the first two are quick to tell
         value = _item(value)
-    return float(value) if isinstance(value, float | int | Real) and math.isfinite(value) else None
+    try:
+        return float(value) if isinstance(value, float | int | Real) and math.isfinite(value) else None
+    except OverflowError:  # a whole number beyond every float
+        return None
 
 
 def _item(value: object) -> object:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from rlforge.errors import EndpointUnavailable
+from rlforge.errors import EndpointError, EndpointUnavailable
 from rlforge.transports.config import EndpointConfig
 from rlforge.transports.connect import connect_environment, connect_reward
 from tests.rollouts import rollout
@@ -74,6 +74,48 @@ async def test_a_reward_endpoint_with_a_token_is_six_lines(tmp_path, scheme, mon
         assert await asyncio.wait_for(process.wait(), 10) == 0
         assert "open-sesame" not in said
         assert [json.loads(line)["event"] for line in said.splitlines()] == ["scored", "draining", "stopped"]
+
+
+HANGS = """
+import sys, time
+
+def reward(rollout):
+    if rollout.text == "exit":
+        sys.exit(3)
+    if rollout.text == "hang":
+        time.sleep(1000)
+    return 1.0
+"""
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+async def test_a_reward_that_exits_or_hangs_holds_neither_the_others_nor_the_end_of_the_server(tmp_path, scheme):
+    (tmp_path / "hangs.py").write_text(HANGS)
+    serve = (
+        "-c",
+        "from rlforge.cli import main; main()",
+        "serve",
+        "reward",
+        f"{tmp_path}/hangs.py:reward",
+        "--drain",
+        "1",
+    )
+    async with running(*serve, "--at", f"{scheme}://127.0.0.1:0") as (process, address):
+        endpoint = connect_reward(EndpointConfig(address=address))
+        items = {reply: rollout(reply) for reply in ("exit", "hang", "46")}
+        scores = await endpoint.score(items, request_id="1", timeout_s=2)
+        assert {reply: (score.value, score.error_kind) for reply, score in scores.items()} == {
+            "exit": (None, "exception"),
+            "hang": (None, "timeout"),
+            "46": (1.0, None),
+        }
+        waiting = asyncio.create_task(endpoint.score({"1": rollout("hang")}, request_id="2", timeout_s=60))
+        await asyncio.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+        with pytest.raises(EndpointError):
+            await waiting
+        await endpoint.close()
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])

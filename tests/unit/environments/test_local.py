@@ -1,12 +1,11 @@
 """Worlds in this process: slow ones hold nobody up, and a place is free once nothing runs in its world any more."""
 
 import asyncio
-import threading
 import time
 
 import pytest
 
-from rlforge.environments import local, threads
+from rlforge.environments import local
 from rlforge.environments.adapt import adapt
 from rlforge.errors import DeadlineExceeded, EndpointBusy, EndpointRefused, EndpointUnavailable
 from rlforge.types import Task
@@ -209,22 +208,6 @@ async def test_tasks_are_listed_once_however_many_worlds_open_at_once():
     environment = adapt(Lists)
     await asyncio.gather(*(environment.open(start()) for _ in range(20)))
     assert asked == ["train", "test"]
-
-
-def test_threads_are_few_end_when_idle_and_start_anew(monkeypatch):
-    monkeypatch.setattr(threads, "_MOST", 2)
-    monkeypatch.setattr(threads, "_IDLE_S", 0.05)
-    crew = threads.Threads("test")
-    for _ in range(2):
-        gate = threading.Event()
-        waiting = [crew.submit(gate.wait) for _ in range(5)]
-        mine = [each for each in threading.enumerate() if each.name == "world-test"]
-        assert len(mine) == 2
-        gate.set()
-        assert all(each.result(20) for each in waiting)
-        for each in mine:
-            each.join(20)
-            assert not each.is_alive()
 
 
 async def test_a_failed_reset_frees_its_place():

@@ -1,14 +1,23 @@
 """Reward functions behind an address: what they may be, and what becomes of those that fail, hang or ramble."""
 
 import asyncio
+import sys
+import threading
 import time
 
 import grpc
 import pytest
 
-from rlforge.errors import ConfigError, DeadlineExceeded, EndpointBusy, EndpointRefused, EndpointUnavailable
+from rlforge.errors import (
+    ConfigError,
+    DeadlineExceeded,
+    EndpointBroken,
+    EndpointBusy,
+    EndpointRefused,
+    EndpointUnavailable,
+)
 from rlforge.hosting import grpc_server
-from rlforge.hosting.scorers import as_reward_endpoint
+from rlforge.hosting.scorers import THREADS, as_reward_endpoint
 from rlforge.hosting.serve import kind_of, serving
 from rlforge.transports.config import EndpointConfig
 from rlforge.transports.connect import connect_reward
@@ -86,6 +95,59 @@ async def test_a_batch_that_raises_scores_nothing_and_says_why(scheme):
     scores = await judged(faint, scheme, "46", "47", batch=True)
     assert [score.error_kind for score in scores] == ["exception", "exception"]
     assert "the judge has fainted" in scores[0].reason
+
+
+def leaves(rollout):
+    if rollout.text == "exit":
+        sys.exit(3)
+    if rollout.text == "stop":
+        return float(next(x for x in [] if x))
+    if rollout.text == "cancel":
+        raise asyncio.CancelledError
+    if rollout.text == "interrupt":
+        raise KeyboardInterrupt
+    return 10**400 if rollout.text == "huge" else 1.0
+
+
+async def leaves_later(rollout):
+    return leaves(rollout)
+
+
+def leave_together(rollouts):
+    return [leaves(rollout) for rollout in rollouts]
+
+
+@pytest.mark.parametrize("thing", [leaves, leaves_later])
+async def test_a_call_that_ends_the_process_or_cannot_be_awaited_costs_its_own_score_alone(scheme, thing):
+    replies = ["exit", "stop", "46", "huge"] + ["cancel", "interrupt"] * (thing is leaves)
+    began = time.monotonic()
+    scores = await judged(thing, scheme, *replies)
+    assert time.monotonic() - began < 3
+    kinds = ["exception", "exception", None, "malformed"] + ["exception", "exception"] * (thing is leaves)
+    assert [score.error_kind for score in scores] == kinds
+    assert "SystemExit: 3" in scores[0].reason
+    assert "Stop" in scores[1].reason
+    [batch] = await judged(leave_together, scheme, "exit", batch=True)
+    assert "SystemExit: 3" in batch.reason
+
+
+async def test_calls_that_hang_leave_room_for_others():
+    gate = threading.Event()
+
+    def hangs(rollout):
+        return gate.wait() if rollout.text == "hang" else 1.0
+
+    endpoint = as_reward_endpoint(hangs)
+    try:
+        for _ in range(2):
+            items = {str(number): rollout("hang") for number in range(THREADS)}
+            scores = await endpoint.score(items, request_id="1", timeout_s=0.2)
+            assert {score.error_kind for score in scores.values()} == {"timeout"}
+        scores = await endpoint.score({"1": rollout("46")}, request_id="2", timeout_s=5)
+        assert scores["1"].value == 1.0
+    finally:
+        gate.set()
+        await endpoint.close()
 
 
 async def test_a_slow_plain_function_holds_nobody_else(scheme):
@@ -228,6 +290,11 @@ class Failing(Silent):
 
     async def score(self, items, *, request_id, timeout_s):
         raise self.fault
+
+
+async def test_an_endpoint_that_ends_the_process_fails_its_request_alone(scheme):
+    with pytest.raises(EndpointBroken, match="ended its process"):
+        await judged(Failing(SystemExit(3)), scheme, "46")
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ def test_none_declines_for_good():
         {"reward": float("nan")},
         1j,
         np.ones(2),
+        10**400,
         {"a": 1e308, "b": 1e308, "reward": float("-inf")},
     ],
 )

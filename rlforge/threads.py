@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+from rlforge.errors import ExtensionError, RlforgeError, boundary
+
 _IDLE_S = 10.0
 """Seconds without work after which a thread ends."""
 _MOST = 1024
@@ -36,7 +38,7 @@ class Threads:
                 self._changed.notify()
                 return future
             self._count += 1
-        threading.Thread(target=self._serve, name=f"world-{self._name}", daemon=True).start()
+        threading.Thread(target=self._serve, name=self._name, daemon=True).start()
         return future
 
     def _serve(self) -> None:
@@ -54,6 +56,23 @@ class Threads:
                 self._count -= 1
                 return None
             return self._waiting.popleft()
+
+
+def guarded(call: Callable[[], Any]) -> Any:
+    """Do it, on a thread; whatever it raises is an error of ours, ExtensionError where it was none.
+
+    A future cannot carry StopIteration, and an exit or a cancelling that the code raises itself would be taken, where
+    it is waited for, for one that somebody asked of us.
+    """
+    try:
+        with boundary("a thread"):
+            return call()
+    except RlforgeError:
+        raise
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise ExtensionError("the code ended its process") from error
+    except BaseException as error:
+        raise ExtensionError(f"the code raised {type(error).__name__}") from error
 
 
 def _do(future: Future[Any], work: Callable[[], Any]) -> None:
