@@ -13,6 +13,7 @@ from rlforge.deadlines import Limit
 from rlforge.errors import DataError, DeadlineExceeded, EndpointBroken
 from rlforge.transports.grpc_channel import Channels
 from rlforge.transports.grpc_status import from_status
+from rlforge.transports.secrets import redacted
 
 
 async def unary(
@@ -52,7 +53,8 @@ class asking(Limit):  # noqa: N801 (it reads as the function it stands for)
         if isinstance(error, grpc.aio.AioRpcError):
             raise from_status(error, self._what, self._channels.secrets) from None
         if isinstance(error, DecodeError | DataError):
-            raise EndpointBroken(f"{self._what}: the answer makes no sense: {error}") from error
+            why = redacted(str(error), self._channels.secrets)
+            raise EndpointBroken(f"{self._what}: the answer makes no sense: {why}") from error
 
     @property
     def _what(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from rlforge.transports.grpc_call import unary
 from rlforge.transports.grpc_channel import Channels
+from rlforge.transports.secrets import scores_redacted
 from rlforge.types import Rollout, Score, ScorerSpec
 from rlforge.wire.pb import reward_pb2 as pb
 from rlforge.wire.scores import decode_scorer_spec, decode_scores, encode_score_request
@@ -29,7 +30,7 @@ class GrpcReward:
         request = encode_score_request(items, request_id)
         doing = f"scoring {len(items)} rollouts"
         answer = await unary(self._channels, f"{SERVICE}/Score", request, pb.ScoreResponse, doing, timeout_s)
-        return decode_scores(answer, self._channels.config.address)
+        return scores_redacted(decode_scores(answer, self._channels.config.address), self._channels.secrets)
 
     async def close(self) -> None:
         """Disconnect. May be called twice."""

@@ -23,6 +23,7 @@ from rlforge.errors import (
 from rlforge.transports.config import EndpointConfig
 from rlforge.transports.http_connection import HttpConnection, NoSuchPath
 from rlforge.transports.remote import RemoteEnvironment
+from rlforge.transports.secrets import scores_redacted
 from rlforge.types import EnvironmentSpec, Message, Observation, Rollout, Score, ScorerSpec, Task, WorldStart
 from rlforge.wire.json import from_json, to_json
 from rlforge.wire.pb import environment_pb2 as pb
@@ -128,7 +129,7 @@ class HttpEnvironment(RemoteEnvironment):
             self.free_soon(f"{WORLDS}/{key}")
             raise
         try:
-            return HttpWorld(self, path, who, timeout_s), _observation(said, 0, self.config)
+            return HttpWorld(self, path, who, timeout_s), _observation(said, 0, self.connection)
         except EndpointBroken:
             self.free_soon(path)
             raise
@@ -145,8 +146,9 @@ class HttpEnvironment(RemoteEnvironment):
         )
         try:
             return [decode_task(from_json(task, types_pb2.Task)) for task in json.loads(said)["tasks"]]
-        except (DataError, ValueError, TypeError, KeyError) as error:
-            raise EndpointBroken(f"the tasks of '{split}' at {self.config.address} make no sense: {error}") from error
+        except (DataError, ValueError, TypeError, KeyError, RecursionError) as error:
+            why = self.connection.shown(error)
+            raise EndpointBroken(f"the tasks of '{split}' at {self.config.address} make no sense: {why}") from error
 
     async def _close(self) -> None:
         if self._freeing:
@@ -178,7 +180,7 @@ class HttpWorld:
             said, _ = await environment.connection.ask(
                 "POST", f"{self._path}/steps", action, doing=doing, timeout_s=self._timeout_s, attempts=2
             )
-            observation = _observation(said, self._step, environment.config)
+            observation = _observation(said, self._step, environment.connection)
         except BaseException:
             if self._give_back() is not None:
                 environment.free_soon(self._path)
@@ -225,9 +227,10 @@ class HttpReward:
         )
         address = self._connection.config.address
         try:
-            return read_scores(json.loads(said), list(items), address)
-        except (DataError, ValueError) as error:
-            raise EndpointBroken(f"the answer of {address} makes no sense: {error}") from error
+            return scores_redacted(read_scores(json.loads(said), list(items), address), self._connection.secrets)
+        except (DataError, ValueError, RecursionError) as error:
+            why = self._connection.shown(error)
+            raise EndpointBroken(f"the answer of {address} makes no sense: {why}") from error
 
     async def close(self) -> None:
         """Disconnect. May be called twice."""
@@ -237,22 +240,25 @@ class HttpReward:
 async def _get(connection: HttpConnection, path: str, kind: type[Kind]) -> Kind:
     timeout_s = connection.config.connect_timeout_s + DESCRIBE_TIMEOUT_S
     said, _ = await connection.ask("GET", path, None, doing=f"asking {path}", timeout_s=timeout_s, attempts=2)
-    return _read(said, kind, connection.config.address)
+    return _read(said, kind, connection)
 
 
-def _observation(said: bytes, step: int, config: EndpointConfig) -> Observation:
-    observation = _read(said, pb.Observation, config.address)
+def _observation(said: bytes, step: int, connection: HttpConnection) -> Observation:
+    address = connection.config.address
+    observation = _read(said, pb.Observation, connection)
     if observation.step != step:
-        raise EndpointBroken(f"step {step} at {config.address} was answered as step {observation.step}")
+        raise EndpointBroken(f"step {step} at {address} was answered as step {observation.step}")
     try:
         return decode_observation(observation)
     except DataError as error:
-        raise EndpointBroken(f"the observation of step {step} at {config.address} makes no sense: {error}") from error
+        why = connection.shown(error)
+        raise EndpointBroken(f"the observation of step {step} at {address} makes no sense: {why}") from error
 
 
-def _read(said: bytes, kind: type[Kind], address: str) -> Kind:
+def _read(said: bytes, kind: type[Kind], connection: HttpConnection) -> Kind:
     try:
         data: Any = json.loads(said)
         return from_json(data, kind)
-    except (DataError, ValueError) as error:
-        raise EndpointBroken(f"the answer of {address} makes no sense: {error}") from error
+    except (DataError, ValueError, RecursionError) as error:
+        why = connection.shown(error)
+        raise EndpointBroken(f"the answer of {connection.config.address} makes no sense: {why}") from error

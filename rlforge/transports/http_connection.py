@@ -22,7 +22,7 @@ from rlforge.errors import (
 )
 from rlforge.transports.config import EndpointConfig, TlsConfig
 from rlforge.transports.retry_after import advice_s
-from rlforge.transports.secrets import read_secret, redacted
+from rlforge.transports.secrets import Secret, read_secret, redacted
 from rlforge.transports.signing import SIGNATURE, TIMESTAMP, signature
 
 MOST_CONNECTIONS = 512
@@ -78,9 +78,10 @@ class HttpConnection:
         except (TimeoutError, httpx.TimeoutException) as error:
             raise self._late(error, what, timeout_s) from error
         except httpx.TransportError as error:
-            raise EndpointUnavailable(f"{what}: {type(error).__name__}: {error}".rstrip(": ")) from error
+            why = f"{type(error).__name__}: {self.shown(error)}".rstrip(": ")
+            raise EndpointUnavailable(f"{what}: {why}") from error
         except httpx.HTTPError as error:
-            raise EndpointBroken(f"{what}: the answer makes no sense: {error}") from error
+            raise EndpointBroken(f"{what}: the answer makes no sense: {self.shown(error)}") from error
         raise AssertionError("at least one attempt is made")
 
     def path_of(self, location: str, asked: str, what: str) -> str:
@@ -98,6 +99,15 @@ class HttpConnection:
             )
         path, prefix = there.raw_path.decode(), self._url.path.rstrip("/")
         return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path
+
+    @property
+    def secrets(self) -> tuple[Secret | None, ...]:
+        """What no message may show."""
+        return self._token, self._key
+
+    def shown(self, error: Exception) -> str:
+        """What an error says, which may quote the endpoint, without our secrets."""
+        return redacted(str(error), self.secrets)
 
     async def close(self) -> None:
         """Disconnect. May be called twice."""
@@ -137,7 +147,7 @@ class HttpConnection:
 
     def _fault(self, status: int, body: bytes, headers: httpx.Headers, what: str) -> RlforgeError:
         said, retryable = _said(body)
-        message = f"{what}: HTTP {status}: {redacted(said, (self._token, self._key))[:SHOWN_CHARACTERS]}"
+        message = f"{what}: HTTP {status}: {redacted(said, self.secrets)[:SHOWN_CHARACTERS]}"
         if status == 429 or (status == 503 and "retry-after" in headers):
             return EndpointBusy(message, advice_s(headers))
         if status in (401, 403):
@@ -181,7 +191,7 @@ def _said(body: bytes) -> tuple[str, bool]:
     text = body.decode(errors="replace")
     try:
         told: Any = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text, False
     error: Any = cast(dict[str, Any], told).get("error") if isinstance(told, dict) else None
     if not isinstance(error, dict):

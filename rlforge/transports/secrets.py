@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from rlforge.errors import ConfigError
+from rlforge.types import Score
 
 
 class Secret:
@@ -44,13 +47,30 @@ def read_secret(where: str | None, what: str) -> Secret | None:
             text = Path(place).expanduser().read_text(encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"the {what} is to be read from '{where}': {error.strerror or error}") from error
-    if not text.strip():
+    text = text.strip()
+    if not text:
         raise ConfigError(f"the {what} is to be read from '{where}', but there is nothing; set it before you start")
-    return Secret(text.strip())
+    if not text.isprintable():  # no header can hold it, and whoever says so would show it
+        raise ConfigError(f"the {what} at '{where}' holds a line break or a control character; write it in one line")
+    return Secret(text)
 
 
 def redacted(text: str, secrets: Iterable[Secret | None]) -> str:
     """The text with every secret in it replaced by stars: somebody else's words may repeat what we sent."""
     for secret in filter(None, secrets):
-        text = text.replace(secret.reveal(), "***")
+        plain = secret.reveal()
+        as_json = json.dumps(plain)[1:-1]
+        for written in {plain, as_json, as_json.replace("/", "\\/")}:
+            text = text.replace(written, "***")
     return text
+
+
+def scores_redacted(scores: Mapping[str, Score], secrets: Iterable[Secret | None]) -> Mapping[str, Score]:
+    """Scores whose words, an endpoint's own, show none of the secrets that it was sent."""
+    hidden = [secret for secret in secrets if secret is not None]
+    if not hidden:
+        return scores
+    return {
+        item: replace(score, reason=redacted(score.reason, hidden), output=redacted(score.output, hidden))
+        for item, score in scores.items()
+    }

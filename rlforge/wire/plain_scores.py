@@ -46,4 +46,7 @@ def _plain(answer: Any, scorer: str) -> Score:
 
 
 def _is_number(part: Any) -> bool:
-    return isinstance(part, bool | int | float) and math.isfinite(part)
+    try:
+        return isinstance(part, bool | int | float) and math.isfinite(part)
+    except OverflowError:  # a whole number beyond every float
+        return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -92,11 +92,16 @@ class OpenAIModel:
         }
         if asking.response_format:
             body["response_format"] = asking.response_format
-        return _said(await self._post(body, asking.timeout_s), asking.max_tokens)
+        answer = await self._post(body, asking.timeout_s)
+        return _said(answer, asking.max_tokens, self._shown)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+    def _shown(self, words: str) -> str:
+        """The server's words, which may repeat what it was sent, without the key."""
+        return redacted(words, [self._key])
 
     async def _post(self, body: dict[str, Any], timeout_s: float) -> Any:
         import httpx
@@ -109,14 +114,15 @@ class OpenAIModel:
         except httpx.TimeoutException as error:
             raise DeadlineExceeded(f"waited {timeout_s:g} s for {where}; giving up") from error
         except httpx.TransportError as error:
-            raise EndpointUnavailable(f"{where} cannot be reached: {type(error).__name__}: {error}") from error
+            why = f"{type(error).__name__}: {self._shown(str(error))}"
+            raise EndpointUnavailable(f"{where} cannot be reached: {why}") from error
         except httpx.HTTPError as error:
-            raise EndpointBroken(f"{where} answered with what makes no sense: {error}") from error
-        said = redacted(response.text, [self._key])[:_SHOWN]
+            raise EndpointBroken(f"{where} answered with what makes no sense: {self._shown(str(error))}") from error
+        said = self._shown(response.text)[:_SHOWN]
         _raise_for(response.status_code, f"{where} answered {response.status_code}: {said}", response.headers)
         try:
             return response.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise EndpointBroken(f"{where} answered with what is not JSON: {said!r}") from error
 
 
@@ -152,22 +158,29 @@ class GeneratorModel:
 _CUT = "the judge's reply was cut at max_tokens={}; raise it"
 
 
-def _said(answer: Any, max_tokens: int) -> Said:
-    """What an answer of the chat completions API says. Raises EndpointBroken when it is none."""
+def _said(answer: Any, max_tokens: int, shown: Callable[[str], str]) -> Said:
+    """What an answer of the chat completions API says, its words as they may be `shown`.
+
+    Raises EndpointBroken when it is none.
+    """
     try:
         choice = answer["choices"][0]
         message = choice["message"]
         tokens = int((answer.get("usage") or {}).get("total_tokens") or 0)
         content, refusal, finish = message.get("content"), message.get("refusal"), choice.get("finish_reason")
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-        raise EndpointBroken(f"the judge's answer is no chat completion: {json.dumps(answer)[:_SHOWN]}") from error
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise EndpointBroken(
+            f"the judge's answer is no chat completion: {shown(json.dumps(answer))[:_SHOWN]}"
+        ) from error
     if refusal or finish == "content_filter":
-        return Said(text=f"the judge refused: {refusal or finish}", tokens=tokens, error_kind="refused")
+        return Said(
+            text=f"the judge refused: {shown(str(refusal or finish))[:_SHOWN]}", tokens=tokens, error_kind="refused"
+        )
     if finish == "length":
         return Said(text=_CUT.format(max_tokens), tokens=tokens, error_kind="malformed")
     if not isinstance(content, str):
         return Said(text="the judge's reply has no text", tokens=tokens, error_kind="malformed")
-    return Said(text=content, tokens=tokens)
+    return Said(text=shown(content), tokens=tokens)
 
 
 def _raise_for(status: int, said: str, headers: Mapping[str, str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -80,17 +79,17 @@ def verdict(reply: str, *, lowest: float, highest: float) -> Verdict:
     """What a reply says, read to the letter: one JSON object with a `score` in range, or null for a refusal."""
     try:
         said: Any = json.loads(reply)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _malformed("it is not JSON", reply)
     if not isinstance(said, Mapping) or "score" not in said:
         return _malformed("it is no JSON object with a 'score'", reply)
     said = cast(Mapping[str, Any], said)
-    score, reason = said["score"], str(said.get("reason", ""))
+    score, reason = said["score"], str(said.get("reason", "")).encode(errors="replace").decode()
     if score is None:
         return Verdict(error_kind="refused", reason=reason or "the judge gave no score")
-    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+    if isinstance(score, bool) or not isinstance(score, int | float):
         return _malformed("its score is not a number", reply)
-    if not lowest <= score <= highest:
+    if not lowest <= score <= highest:  # nor is what is not a number at all
         return _malformed(f"its score is not between {lowest:g} and {highest:g}", reply)
     return Verdict(score=float(score), reason=reason)
 

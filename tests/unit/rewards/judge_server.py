@@ -26,12 +26,16 @@ class JudgeServer:
         """A status, a status with headers, seconds to wait first, a message to answer with, or a choice as a whole."""
         self.says: Any = None
         """What every verdict is, in place of the judgement."""
+        self.echoes = False
+        """Whether an answer is no completion but what was sent, the key with it."""
         self.address = ""
 
     async def answer(self, request: Request) -> Response:
         body = json.loads(await request.body())
         self.asked.append(body)
         self.keys.append(request.headers.get("authorization", ""))
+        if self.echoes:
+            return JSONResponse({"headers": dict(request.headers)})
         if self.misbehave:
             given = self.misbehave.pop(0)
             if isinstance(given, float):

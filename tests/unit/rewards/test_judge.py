@@ -151,6 +151,21 @@ async def test_server_that_refuses_leaves_it_unscored_and_its_words_do_not_show_
     assert "sk-very-secret" not in score.reason
 
 
+async def test_server_that_answers_with_what_it_was_sent_does_not_show_the_key(server, monkeypatch):
+    monkeypatch.setenv("JUDGE_KEY", 'sk-"very"-secret')
+    server.echoes = True
+    ((echoed,), _) = await judged(server, [rollout()], api_key="env:JUDGE_KEY")
+    assert "is no chat completion" in echoed.reason
+    server.echoes = False
+    server.misbehave = [{"message": {"refusal": server.keys[-1]}}] * 2
+    ((refused,), _) = await judged(server, [rollout()], api_key="env:JUDGE_KEY")
+    assert refused.reason == "the judge refused: Bearer ***"
+    server.misbehave = [server.keys[-1]]
+    ((unread,), _) = await judged(server, [rollout()], api_key="env:JUDGE_KEY")
+    assert unread.error_kind == "malformed"
+    assert "secret" not in f"{echoed}{refused}{unread}"
+
+
 async def test_same_question_is_asked_once_for_all_runs_with_the_same_cache(server, tmp_path):
     first, _ = await judged(server, [rollout("46"), rollout("47")], cache=str(tmp_path))
     again, metrics = await judged(server, [rollout("46"), rollout("47")], cache=str(tmp_path))
@@ -291,6 +306,12 @@ def test_everything_a_conversation_holds_is_shown_and_nothing_of_it_is_an_instru
 
 def test_verdict_on_its_own_scale():
     assert verdict('{"reason": "r", "score": -1}', lowest=-1, highest=1).score == -1
+
+
+def test_verdict_without_end_or_with_half_a_surrogate_pair_ends_nothing():
+    assert verdict("[" * 100_000, lowest=0, highest=1).error_kind == "malformed"
+    assert verdict('{"score": 1' + "0" * 400 + "}", lowest=0, highest=1).error_kind == "malformed"
+    assert verdict(r'{"reason": "a\ud83db", "score": 1}', lowest=0, highest=1).reason == "a?b"
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from tests.rollouts import rollout
         ({"scores": [{"id": "b", "scored": {"value": 2}}, {"id": "a", "scored": {"value": 1}}]}, [1.0, 2.0]),
         ([{"id": "b", "scored": {"value": 2}}, {"id": "a", "scored": {"value": 1}}], [1.0, 2.0]),
         (["1", float("nan")], [None, None]),
+        ([10**400, {"a": 10**400}], [None, None]),
         ([{}, {"a": "x"}], [None, None]),
     ],
 )

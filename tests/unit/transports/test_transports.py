@@ -2,9 +2,15 @@
 
 import asyncio
 import json
+import socket
+from contextlib import asynccontextmanager
 
 import grpc
 import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
 
 from rlforge.errors import (
     ConfigError,
@@ -22,6 +28,7 @@ from rlforge.types import EnvironmentSpec, Message, Observation
 from rlforge.wire.json import to_json
 from rlforge.wire.pb import environment_pb2 as pb
 from rlforge.wire.worlds import encode_observation, encode_spec
+from tests.rollouts import rollout
 from tests.worlds import say, start
 
 
@@ -225,11 +232,66 @@ def test_secrets_come_from_the_environment_or_a_file_and_show_as_stars(monkeypat
     assert "open" not in f"{here} {here!r} {[there]}"
     assert redacted("said open-sesame, then open-barley", (here, None, there)) == "said ***, then ***"
     assert read_secret(None, "token") is None
+    slashed = [Secret('a/b"c')]
+    assert redacted(r'said a/b"c, a/b\"c and a\/b\"c', slashed) == "said ***, *** and ***"
 
 
-@pytest.mark.parametrize("where", ["open-sesame", "open:sesame", "env:NOT_THERE", "file:/not/there", "env:EMPTY"])
+@asynccontextmanager
+async def answering(body):
+    """The address of an HTTP server that answers every request with what `body` makes of its path."""
+
+    async def answer(request):
+        return Response(body(request.url.path), media_type="application/json")
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    app = Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])])
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+    running = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await running
+
+
+async def test_an_answer_that_cannot_be_read_or_that_quotes_us_does_not_show_our_token(monkeypatch):
+    monkeypatch.setenv("TOKEN", "open-sesame")
+    answers = [
+        {"scores": [{"id": "a", "unscored": {"reason": "you sent Bearer open-sesame"}}]},
+        {"scores": "Bearer open-sesame"},
+        ["Bearer open-sesame"],
+    ]
+    async with answering(lambda path: json.dumps(answers.pop(0)).encode()) as address:
+        endpoint = connect_reward(EndpointConfig(address=address, token="env:TOKEN"))
+        told = [await endpoint.score({"a": rollout()}, request_id="1", timeout_s=5)]
+        with pytest.raises(EndpointBroken) as raised:
+            await endpoint.score({"a": rollout()}, request_id="2", timeout_s=5)
+        told += [await endpoint.score({"a": rollout()}, request_id="3", timeout_s=5)]
+        await endpoint.close()
+    assert told[0]["a"].reason == "you sent Bearer ***"
+    assert "***" in told[1]["a"].reason
+    assert "sesame" not in f"{told}{raised.value}"
+
+
+async def test_an_answer_nested_without_end_makes_no_sense():
+    async with answering(lambda path: b"[" * 100_000) as address:
+        environment, reward = (
+            connect(EndpointConfig(address=address)) for connect in (connect_environment, connect_reward)
+        )
+        with pytest.raises(EndpointBroken, match="makes no sense"):
+            await environment.describe()
+        with pytest.raises(EndpointBroken, match="makes no sense"):
+            await reward.score({"a": rollout()}, request_id="1", timeout_s=5)
+        await environment.close()
+        await reward.close()
+
+
+@pytest.mark.parametrize(
+    "where", ["open-sesame", "open:sesame", "env:NOT_THERE", "file:/not/there", "env:EMPTY", "env:LINES"]
+)
 def test_a_secret_that_cannot_be_read_is_an_error_that_does_not_show_it(where, monkeypatch):
     monkeypatch.setenv("EMPTY", " ")
+    monkeypatch.setenv("LINES", "open\nsesame")
     with pytest.raises(ConfigError) as raised:
         read_secret(where, "token of the judge")
     assert "token of the judge" in str(raised.value)
