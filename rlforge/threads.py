@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from rlforge.errors import ExtensionError, RlforgeError, boundary
@@ -22,24 +23,47 @@ class Threads:
     Example: `await asyncio.wrap_future(threads.submit(simulator.step))`.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, most: int | None = None) -> None:
         self._name = name
-        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
-        self._changed = threading.Condition()
+        self._most = most or _MOST
+        self._waiting: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        self._lock = threading.Lock()
         self._idle = 0
         self._count = 0
 
     def submit(self, work: Callable[[], Any]) -> Future[Any]:
         """Have a thread do it. Cancelling the future skips work that no thread has begun."""
         future: Future[Any] = Future()
-        with self._changed:
-            self._waiting.append((future, work))
-            if len(self._waiting) <= self._idle or self._count >= _MOST:
-                self._changed.notify()
-                return future
-            self._count += 1
-        threading.Thread(target=self._serve, name=self._name, daemon=True).start()
+        with self._lock:
+            self._waiting.put((future, work))
+            starts = self._one_more()
+        if starts:
+            self._start()
         return future
+
+    def leave(self, future: Future[Any]) -> None:
+        """Nobody waits for this any more: until it is done, another thread may work in place of the one it holds."""
+        with self._lock:
+            if not future.running() or self._most >= _MOST:
+                return
+            self._most += 1
+            starts = self._one_more()
+        future.add_done_callback(self._returned)
+        if starts:
+            self._start()
+
+    def _returned(self, _: Future[Any]) -> None:
+        with self._lock:
+            self._most -= 1
+
+    def _one_more(self) -> bool:
+        """Whether there is more work than threads that wait for some, and room for one more, which is counted."""
+        starts = self._waiting.qsize() > self._idle and self._count < self._most
+        self._count += starts
+        return starts
+
+    def _start(self) -> None:
+        threading.Thread(target=self._serve, name=self._name, daemon=True).start()
 
     def _serve(self) -> None:
         while (taken := self._take()) is not None:
@@ -48,14 +72,24 @@ class Threads:
 
     def _take(self) -> tuple[Future[Any], Callable[[], Any]] | None:
         """The next piece of work; None, and one thread fewer, when none comes for a while."""
-        with self._changed:
+        with suppress(Empty):
+            return self._waiting.get_nowait()
+        with self._lock:
             self._idle += 1
-            self._changed.wait_for(lambda: self._waiting, timeout=_IDLE_S)
+        with suppress(Empty):
+            taken = self._waiting.get(timeout=_IDLE_S)
+            with self._lock:
+                self._idle -= 1
+                starts = self._one_more()  # work that came meanwhile may have counted on this thread
+            if starts:
+                self._start()
+            return taken
+        with self._lock:
             self._idle -= 1
-            if not self._waiting:
-                self._count -= 1
-                return None
-            return self._waiting.popleft()
+            with suppress(Empty):
+                return self._waiting.get_nowait()
+            self._count -= 1
+            return None
 
 
 def guarded(call: Callable[[], Any]) -> Any:

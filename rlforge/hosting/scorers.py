@@ -85,8 +85,7 @@ class FunctionEndpoint:
         self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
             getattr(function, "__call__", None)  # noqa: B004  # an object with an async __call__
         )
-        self._threads = Threads(f"reward-{self._name}")
-        self._slots = asyncio.Semaphore(THREADS)
+        self._threads = Threads(f"reward-{self._name}", THREADS)
 
     async def describe(self) -> ScorerSpec:
         """Its name."""
@@ -136,15 +135,20 @@ class FunctionEndpoint:
     async def _call(self, given: object, read: Callable[[object], Read]) -> Read:
         """What the function makes of `given`, as `read`. Raises ExtensionError for whatever it raises."""
         if not self._is_async:
-            async with self._slots:
-                return await asyncio.wrap_future(
-                    self._threads.submit(partial(guarded, lambda: read(self._function(given))))
-                )
+            return await self._on_a_thread(lambda: read(self._function(given)))
         try:
             with boundary(f"reward '{self._name}'"):
                 return read(await self._function(given))
         except SystemExit as error:  # it would end the event loop, and every other request with it
             raise ExtensionError(f"reward '{self._name}' ended its process") from error
+
+    async def _on_a_thread(self, call: Callable[[], Read]) -> Read:
+        calling = self._threads.submit(partial(guarded, call))
+        try:
+            return await asyncio.wrap_future(calling)
+        except asyncio.CancelledError:
+            self._threads.leave(calling)
+            raise
 
     def _raised(self, error: RlforgeError) -> Outcome:
         cause = error.__cause__ if isinstance(error, ExtensionError) else None

@@ -94,8 +94,9 @@ class HttpConnection:
         with suppress(httpx.InvalidURL):
             there = base.join(location) if location else None
         if there is None or (there.scheme, there.host, there.port) != (base.scheme, base.host, base.port):
+            said = redacted(location, self.secrets)
             raise EndpointBroken(
-                f"{what} at {self.config.address} has no address there: send its path as `Location`, not '{location}'"
+                f"{what} at {self.config.address} has no address there: send its path as `Location`, not '{said}'"
             )
         path, prefix = there.raw_path.decode(), self._url.path.rstrip("/")
         return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path
