@@ -46,6 +46,8 @@ class Renderer(Protocol):
     """Turns messages into token ids and back, with the model's own chat template."""
 
     eos_id: int
+    stop_ids: tuple[int, ...]
+    """Tokens that end a reply besides `eos_id`: the template's own end of turn, where that is another token."""
 
     def prompt(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Token ids that end where the assistant is to speak."""

@@ -224,7 +224,7 @@ class Sampling:
     """0 keeps the whole vocabulary."""
     max_new_tokens: int = 256
     stop: tuple[str, ...] = ()
-    """Strings that end a completion besides the end-of-sequence token."""
+    """Strings that end a completion besides the end-of-sequence token and the chat template's end of turn."""
 
 
 class FinishReason(StrEnum):
@@ -242,6 +242,8 @@ class GenerateRequest:
     sampling: Sampling
     seed: int
     """Seed of this request alone (see `seeds.py`): the same request gives the same tokens whoever runs beside it."""
+    stop_ids: tuple[int, ...] = ()
+    """Tokens that end the completion besides those the model folder names, as `Renderer.stop_ids` says them."""
 
 
 @value()
@@ -249,7 +251,7 @@ class Completion:
     """What the policy sampled. The four per-token facts have the same length."""
 
     token_ids: tuple[int, ...]
-    """Includes the end-of-sequence token when the policy sampled it."""
+    """Includes the token that ended it when the policy sampled one."""
     logprobs: tuple[float, ...]
     """Natural logarithm, under the sampling distribution (temperature applied)."""
     policy_versions: tuple[int, ...]

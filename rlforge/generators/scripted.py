@@ -97,6 +97,8 @@ class ScriptedGenerator:
         limit = request.sampling.max_new_tokens
         vocabulary = int(self._shape.get("vocab_size", 64))
         whole = self._drawn(request, vocabulary)
+        if request.stop_ids:
+            whole = _until(request.stop_ids, whole)
         ids = whole[:limit]
         return Completion(
             token_ids=ids,
@@ -104,3 +106,8 @@ class ScriptedGenerator:
             policy_versions=(self._fence.version,) * len(ids),
             finish_reason=FinishReason.LENGTH if len(whole) > limit else FinishReason.STOP,
         )
+
+
+def _until(stop_ids: tuple[int, ...], ids: tuple[int, ...]) -> tuple[int, ...]:
+    """Up to and including the first token that ends a reply."""
+    return ids[: next((place + 1 for place, token in enumerate(ids) if token in stop_ids), len(ids))]

@@ -116,7 +116,8 @@ class Batch:
         self.rows = [self.rows[index] for index in going_on]
 
     def _finish(self, row: Row) -> FinishReason | None:
-        if row.token_ids[-1] in self._model.end_ids or self._stopped(row):
+        token = row.token_ids[-1]
+        if token in self._model.end_ids or token in row.request.stop_ids or self._stopped(row):
             return FinishReason.STOP
         return FinishReason.LENGTH if len(row.token_ids) >= row.limit else None
 

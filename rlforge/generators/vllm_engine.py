@@ -202,7 +202,7 @@ class Engine:
 
     def _parameters(self, request: GenerateRequest) -> SamplingParams:
         room = self.context - len(request.prompt_ids)
-        parameters = _template(request.sampling).clone()
+        parameters = _template(request.sampling, request.stop_ids).clone()
         parameters.max_tokens = min(request.sampling.max_new_tokens, room)
         parameters.seed = request.seed
         return parameters
@@ -257,13 +257,15 @@ def environment(variables: dict[str, str]) -> Generator[None]:
 
 
 @lru_cache(maxsize=64)
-def _template(sampling: Sampling) -> SamplingParams:
+def _template(sampling: Sampling, stop_ids: tuple[int, ...]) -> SamplingParams:
     """Parameters of all requests that sample alike; building and checking them costs more than copying."""
     return SamplingParams(
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         top_k=sampling.top_k or -1,
         stop=list(sampling.stop),
+        stop_token_ids=list(stop_ids),
+        skip_special_tokens=not sampling.stop,  # a stop string may be, or hold, a special token's text
         detokenize=bool(sampling.stop),  # stop strings are found in text
         logprobs=0,  # of the sampled token alone
         flat_logprobs=True,

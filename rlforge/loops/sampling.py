@@ -18,7 +18,7 @@ class SamplingConfig(BaseConfig):
     max_new_tokens: int = Field(default=256, ge=1)
     """Longest completion, in tokens."""
     stop: tuple[str, ...] = ()
-    """Strings that end a completion besides the end-of-sequence token."""
+    """Strings that end a completion besides the end-of-sequence token and the chat template's end of turn."""
 
     def sampling(self) -> Sampling:
         """The value that travels with each request."""

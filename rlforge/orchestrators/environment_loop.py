@@ -208,10 +208,15 @@ class EnvironmentLoop:
         key, sampling = play.key, play.sampling
         if room < sampling.max_new_tokens:
             sampling = replace(sampling, max_new_tokens=room)
-        seed = derive_seed(play.seed, key.task_id, key.epoch, key.member, key.attempt, len(play.turns))
+        request = GenerateRequest(
+            prompt_ids=prompt_ids,
+            sampling=sampling,
+            seed=derive_seed(play.seed, key.task_id, key.epoch, key.member, key.attempt, len(play.turns)),
+            stop_ids=self._renderer.stop_ids,
+        )
         with play.timed("generate_s"):
             async with deadline(self._config.deadline_s, lambda: f"a completion for rollout '{key.rollout_id}'"):
-                return await self._generate(GenerateRequest(prompt_ids=prompt_ids, sampling=sampling, seed=seed))
+                return await self._generate(request)
 
     def _read(self, text: str, turn: int, opened: Opened) -> tuple[ReadReply, str]:
         """The reply taken apart, and what to tell the model where that is not possible."""

@@ -60,6 +60,7 @@ class SingleTurn:
             prompt_ids=self._prompt(task),
             sampling=sampling,
             seed=derive_seed(seed, key.task_id, key.epoch, key.member, key.attempt, 0),
+            stop_ids=self._renderer.stop_ids,
         )
         started = time.perf_counter()
         turns: tuple[Turn, ...] = ()

@@ -34,6 +34,8 @@ class ChatRenderer:
             token_id for token_id, token in folder.backend.get_added_tokens_decoder().items() if token.special
         )
         self._end_of_turn = None if template is None else self._find_end_of_turn(template)
+        self.stop_ids: tuple[int, ...] = self._find_stop_ids()
+        """Tokens that end a reply besides `eos_id`: the template's own end of turn, where that is another token."""
 
     @classmethod
     def from_folder(cls, folder: str | Path, *, chat: bool = True) -> ChatRenderer:
@@ -127,11 +129,18 @@ class ChatRenderer:
         return self._template, self._end_of_turn
 
     def _find_end_of_turn(self, template: ChatTemplate) -> int | None:
-        """The token the template puts behind a reply: the end-of-sequence token, else the first that follows."""
+        """The token the template puts behind a reply: end of sequence, else the first special one, else the first."""
         probe = (Message.of("user", _PROBE), Message.of("assistant", _PROBE))
         text = template.render(probe, generation_prompt=False)
         ids = self._folder.encode(text[text.rfind(_PROBE) + len(_PROBE) :]).ids
-        return self.eos_id if self.eos_id in ids else next(iter(ids), None)
+        if self.eos_id in ids:
+            return self.eos_id
+        return next(filter(self.is_special, ids), next(iter(ids), None))
+
+    def _find_stop_ids(self) -> tuple[int, ...]:
+        """Only a special token: another one, of a line's end, say, stands within replies too."""
+        token = self._end_of_turn
+        return () if token is None or token == self.eos_id or not self.is_special(token) else (token,)
 
     def _added(self, text: str, start: str) -> str:
         if not text.startswith(start):

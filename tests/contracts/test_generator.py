@@ -12,10 +12,12 @@ import pytest_asyncio
 
 from rlforge.config import build, config_class
 from rlforge.errors import ActorDied, GenerationError, WeightSyncError
+from rlforge.generators.scripted import ScriptedGenerator
 from rlforge.interfaces import Generator
 from rlforge.registry import GENERATORS
-from rlforge.types import FinishReason, GenerateRequest, Sampling
+from rlforge.types import Completion, FinishReason, GenerateRequest, Sampling
 from rlforge.weights.shared_memory import SharedMemoryChannel
+from tests.models import CHARACTERS, SPECIAL
 
 PROMPT = tuple(range(4, 28))
 SETTINGS: dict[str, dict[str, Any]] = {"vllm": {"kv_cache_gb": 0.1}, "scripted": {"latency_s": 0.01}}
@@ -70,6 +72,57 @@ async def test_the_same_seed_gives_the_same_tokens_whoever_runs_beside_it(genera
     crowd = await asyncio.gather(*(generator.generate(request(seed)) for seed in range(16)))
     assert crowd[7].token_ids == alone.token_ids
     assert crowd[7].logprobs == pytest.approx(alone.logprobs, abs=1e-5)
+
+
+async def first_with(
+    generator: Generator, wanted: Callable[[Completion], bool], **sampling: Any
+) -> tuple[int, Completion]:
+    """The first seed whose completion is as wanted, and that completion."""
+    for seed in range(200):
+        completion = await generator.generate(request(seed, **sampling))
+        if wanted(completion):
+            return seed, completion
+    raise AssertionError("no seed gives such a completion")
+
+
+def assert_cut(cut: Completion, whole: Completion, length: int) -> None:
+    assert cut.token_ids == whole.token_ids[:length]
+    assert cut.logprobs == pytest.approx(whole.logprobs[:length], abs=1e-5)
+    assert len(cut.policy_versions) == length
+    assert cut.finish_reason is FinishReason.STOP
+
+
+async def test_a_stop_token_ends_the_completion_and_is_part_of_it(generator: Generator) -> None:
+    seed, whole = await first_with(generator, lambda completion: len(completion.token_ids) > 6)
+    stops = (whole.token_ids[4], whole.token_ids[3])
+    cut = await generator.generate(replace(request(seed), stop_ids=stops))
+    assert_cut(cut, whole, 1 + min(whole.token_ids.index(stop) for stop in stops))
+
+
+async def test_a_stop_token_that_is_not_sampled_changes_nothing(generator: Generator) -> None:
+    seed, cut = await first_with(generator, lambda c: c.finish_reason is FinishReason.LENGTH, max_new_tokens=4)
+    absent = next(token for token in range(4, 12) if token not in cut.token_ids)
+    again = await generator.generate(replace(request(seed, max_new_tokens=4), stop_ids=(absent,)))
+    assert (again.token_ids, again.finish_reason) == (cut.token_ids, FinishReason.LENGTH)
+
+
+@pytest.mark.parametrize("mark", [1, 3, None], ids=["special", "unknown", "letters"])
+async def test_a_stop_string_ends_the_completion_with_the_token_that_completes_it(
+    generator: Generator, mark: int | None
+) -> None:
+    if isinstance(generator, ScriptedGenerator):
+        pytest.skip("it has no tokenizer, so its replies have no text")
+    names = (*SPECIAL, *CHARACTERS)
+    long = {"max_new_tokens": 60}
+    if mark is None:  # two letters, neither of which may end the sequence
+        seed, whole = await first_with(generator, lambda c: len(c.token_ids) > 3 and min(c.token_ids[1:3]) > 3, **long)
+        pair = whole.token_ids[1:3]
+        length = next(place + 2 for place in range(len(whole.token_ids)) if whole.token_ids[place : place + 2] == pair)
+        stop = names[pair[0]] + names[pair[1]]
+    else:
+        seed, whole = await first_with(generator, lambda c: mark in c.token_ids[:-1], **long)
+        length, stop = whole.token_ids.index(mark) + 1, names[mark]
+    assert_cut(await generator.generate(request(seed, stop=(stop,), **long)), whole, length)
 
 
 async def test_different_seeds_differ(generator: Generator) -> None:

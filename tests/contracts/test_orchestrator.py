@@ -86,6 +86,14 @@ async def test_a_reply_is_kept_as_it_was_sampled(make: Any, renderer: ChatRender
     assert not rollout.scored
 
 
+async def test_the_templates_end_of_turn_reaches_the_generator(make: Any, renderer: ChatRenderer) -> None:
+    seen: list[GenerateRequest] = []
+    renderer.stop_ids = (3, 1)
+    await (await make(answering(renderer, "3<|im_end|>", FinishReason.STOP, seen))).run(KEY, TASK, SAMPLING, 5)
+    assert [request.stop_ids for request in seen] == [(3, 1)] * len(seen)
+    assert seen
+
+
 async def test_a_reply_cut_short_says_so(make: Any, renderer: ChatRenderer) -> None:
     orchestrator = await make(answering(renderer, "3333", FinishReason.LENGTH, []))
     rollout = await orchestrator.run(KEY, TASK, SAMPLING, 5)

@@ -112,18 +112,24 @@ async def test_greedy_takes_the_likeliest_token_and_reports_the_plain_softmax(se
     assert completion.logprobs == pytest.approx(reference(model, completion, 1.0), abs=1e-4)
 
 
+@pytest.mark.parametrize("end_of_turn", [SPECIAL[2], SPECIAL[0]], ids=["eos", "own"])
 async def test_rollouts_of_many_turns_are_learned_in_the_tokens_that_vllm_received_and_returned(
-    served: Any, tmp_path: Path
+    served: Any, tmp_path: Path, end_of_turn: str
 ) -> None:
     generator, _, model = served
-    renderer = ChatRenderer.from_folder(small_bpe(tmp_path))
-    rewritten = 0
+    small_bpe(tmp_path)
+    (tmp_path / "chat_template.jinja").write_text(CHATML.replace(SPECIAL[2], end_of_turn))
+    renderer = ChatRenderer.from_folder(tmp_path)
+    ends = (renderer.eos_id, *renderer.stop_ids)
+    assert renderer.encode(end_of_turn)[0] in ends
+    rewritten = ended = 0
     for seed in range(6):
         calls: list[Call] = []
 
         async def recorded(asked: GenerateRequest, calls: list[Call] = calls) -> Completion:
             completion = await generator.generate(asked)
             calls.append((asked, completion))
+            assert not set(completion.token_ids[:-1]) & set(ends)
             return completion
 
         config = EnvironmentLoop.Config(max_turns=4, on_long_reply="step")
@@ -144,6 +150,8 @@ async def test_rollouts_of_many_turns_are_learned_in_the_tokens_that_vllm_receiv
         assert whole.behaviour_logprobs[places].tolist() == pytest.approx(theirs, abs=1e-4)
         said = [completion.token_ids for _, completion in calls]
         rewritten += sum(renderer.encode(renderer.decode(ids)) != ids for ids in said)
+        ended += sum(ids[-1] == ends[-1] for ids in said)
+    assert ended, "no reply came to its end of turn"
     assert rewritten > 6, "hardly any reply was written as the tokenizer would not write it"
 
 

@@ -141,6 +141,7 @@ class GeneratorModel:
             prompt_ids=prompt_ids,
             sampling=Sampling(temperature=asking.temperature, max_new_tokens=asking.max_tokens),
             seed=derive_seed(sample, "judge", *prompt_ids),
+            stop_ids=self._renderer.stop_ids,
         )
         try:
             completion = await self._generator.generate(request)

@@ -266,6 +266,7 @@ class Replies:
         self.text = text
 
     async def generate(self, request):
+        assert request.stop_ids == Bytes.stop_ids
         ids = tuple(self.text.encode())
         return Completion(
             token_ids=ids, logprobs=(0.0,) * len(ids), policy_versions=(0,) * len(ids), finish_reason=FinishReason.STOP
@@ -276,6 +277,7 @@ class Bytes:
     """A renderer whose tokens are bytes."""
 
     eos_id = 0
+    stop_ids = (3,)
 
     def prompt(self, messages):
         return tuple("\n".join(message.text for message in messages).encode())

@@ -154,3 +154,36 @@ def test_32_prompts_of_8_members_render_in_milliseconds(renderer: ChatRenderer) 
         for prompt in prompts:
             renderer.prompt(prompt)
     assert time.perf_counter() - started < 0.1  # 3 ms on an idle core
+
+
+def ends_with(folder: Path, eos: str, behind: str) -> ChatRenderer:
+    """A renderer of ChatML that writes `behind` at the end of a turn, where `eos` ends sequences."""
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "eos_token": eos}))
+    template = (folder / "chat_template.jinja").read_text()
+    return with_template(folder, template.replace("<|im_end|>' + '\n'", f"{behind}'"))
+
+
+@pytest.mark.parametrize(
+    ("eos", "behind", "stops"),
+    [
+        ("<|im_end|>", "<|im_end|>\n", []),
+        ("<|endoftext|>", "<|im_end|>\n", ["<|im_end|>"]),
+        ("<|endoftext|>", "<|im_end|><|endoftext|>", []),
+        ("<|endoftext|>", "\n<|im_end|>", ["<|im_end|>"]),
+        ("<|endoftext|>", "\n", []),
+    ],
+)
+def test_a_generator_is_to_stop_at_the_end_of_turn_that_imitation_teaches(
+    eos: str, behind: str, stops: list[str], folder: Path
+) -> None:
+    renderer = ends_with(folder, eos, behind)
+    assert renderer.stop_ids == tuple(renderer.encode(name)[0] for name in stops)
+    ids, written = renderer.conversation([USER, REPLY])
+    last = [token for token, mine in zip(ids, written, strict=True) if mine][-1]
+    assert last in (renderer.eos_id, *renderer.stop_ids, *renderer.encode("\n"))
+
+
+def test_documents_alone_need_no_stop_tokens(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink()
+    assert ChatRenderer.from_folder(folder, chat=False).stop_ids == ()

@@ -1,5 +1,6 @@
 """Prompts of later turns hold what was sampled, in the tokens in which it was sampled."""
 
+import json
 import random
 from pathlib import Path
 
@@ -75,6 +76,22 @@ def test_an_end_of_turn_is_added_only_where_the_policy_sampled_none(renderer: Ch
         rest = transcript.prompt_ids[len(first) + len(words) :]
         assert rest[0] == renderer.eos_id
         assert renderer.eos_id not in rest[1:2]
+
+
+def test_an_end_of_turn_that_ends_no_sequence_is_not_added_twice(tmp_path: Path) -> None:
+    renderer_of("chatml", tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "eos_token": "<|endoftext|>"}))
+    renderer = ChatRenderer.from_folder(tmp_path)
+    (end,) = renderer.stop_ids
+    transcript = Transcript(renderer, ASK)
+    first = transcript.prompt_ids
+    ids = (*spelled(renderer, "yes"), end)
+    transcript.reply(completion(ids))
+    transcript.hear(GO_ON)
+    assert transcript.prompt_ids == first + ids + renderer.encode(
+        "\n<|im_start|>user\ngo on<|im_end|>\n<|im_start|>assistant\n"
+    )
 
 
 def test_another_end_than_the_templates_takes_its_place(tmp_path: Path) -> None:
