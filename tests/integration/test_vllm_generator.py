@@ -122,13 +122,14 @@ async def test_rollouts_of_many_turns_are_learned_in_the_tokens_that_vllm_receiv
     renderer = ChatRenderer.from_folder(tmp_path)
     ends = (renderer.eos_id, *renderer.stop_ids)
     assert renderer.encode(end_of_turn)[0] in ends
-    rewritten = ended = 0
+    rewritten = 0
     for seed in range(6):
         calls: list[Call] = []
 
         async def recorded(asked: GenerateRequest, calls: list[Call] = calls) -> Completion:
             completion = await generator.generate(asked)
             calls.append((asked, completion))
+            assert asked.stop_ids == renderer.stop_ids
             assert not set(completion.token_ids[:-1]) & set(ends)
             return completion
 
@@ -150,8 +151,6 @@ async def test_rollouts_of_many_turns_are_learned_in_the_tokens_that_vllm_receiv
         assert whole.behaviour_logprobs[places].tolist() == pytest.approx(theirs, abs=1e-4)
         said = [completion.token_ids for _, completion in calls]
         rewritten += sum(renderer.encode(renderer.decode(ids)) != ids for ids in said)
-        ended += sum(ids[-1] == ends[-1] for ids in said)
-    assert ended, "no reply came to its end of turn"
     assert rewritten > 6, "hardly any reply was written as the tokenizer would not write it"
 
 
