@@ -107,6 +107,9 @@ async def lifetime_is_kept(case: EnvironmentCase) -> str:
 async def step_time_is_kept(case: EnvironmentCase) -> str:
     """A step that takes longer than its limit ends the world instead of going on."""
     seconds = await _step_seconds(case)
+    for _ in range(2):  # a step that a busy machine held up once is no slow one
+        if seconds >= _SLOW_S:
+            seconds = min(seconds, await _step_seconds(case))
     if seconds < _SLOW_S:
         raise Skipped(f"its steps take {seconds * 1000:.3g} ms: too fast to overrun a limit")
     limit_s = seconds / 3
