@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -88,8 +88,8 @@ class Case:
     @cached_property
     def positions(self) -> int | None:
         """Longest sequence in tokens that the model has positions for; None when it cannot be known yet."""
-        init, told = self.recipe.model.init, self.model_config
-        return init.context if init else told.get("text_config", told).get("max_position_embeddings")
+        init = self.recipe.model.init
+        return init.context if init else positions_in(self.model_config)
 
     @cached_property
     def model_config(self) -> dict[str, Any]:
@@ -129,3 +129,8 @@ class Case:
 
 
 _NONE: Sequence[ScorerConfig] = ()
+
+
+def positions_in(model_config: Mapping[str, Any]) -> int | None:
+    """Positions that a model has by its config.json, in tokens; None where it does not say."""
+    return model_config.get("text_config", model_config).get("max_position_embeddings")

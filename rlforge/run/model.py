@@ -14,6 +14,7 @@ from rlforge.data.rows import texts_of
 from rlforge.errors import ConfigError
 from rlforge.interfaces import Source
 from rlforge.recipe import ModelConfig
+from rlforge.recipe.findings import positions_in
 from rlforge.seeds import derive_seed
 from rlforge.tokens.tokenizer import build_tokenizer
 
@@ -52,8 +53,7 @@ def checked_model_folder(path: str) -> str:
 
 def context_of(folder: str) -> int | None:
     """Positions that the model of a folder has, in tokens; None where its config.json does not say."""
-    config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-    return config.get("text_config", config).get("max_position_embeddings")
+    return positions_in(json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")))
 
 
 def _fetched(name: str) -> Path:

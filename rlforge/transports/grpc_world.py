@@ -39,13 +39,11 @@ class GrpcWorld:
     async def begin(self, start: WorldStart) -> Observation:
         """The first observation. On a fault the stream is gone; its place is given back by who opened it."""
         try:
-            observation = await self._exchange(encode_start(start))
+            return await self._exchange(encode_start(start))
         except BaseException:
             self._freed = None
             self._end()
             raise
-        self._over = observation.over
-        return observation
 
     async def step(self, reply: Message) -> Observation:
         """What the world shows after the model's reply. Raises EndpointError or DeadlineExceeded; then it is gone."""
@@ -55,8 +53,7 @@ class GrpcWorld:
         except BaseException:
             await self.close()
             raise
-        if observation.over:
-            self._over = True
+        if self._over:
             self._give_back()
         return observation
 
@@ -86,7 +83,9 @@ class GrpcWorld:
             while (answer := await self._call.read()) is not END:
                 observation = pb.Observation.FromString(answer)
                 if observation.step == action.step:
-                    return decode_observation(observation)
+                    shown = decode_observation(observation)
+                    self._over = shown.over
+                    return shown
                 if observation.step > action.step:
                     raise EndpointBroken(
                         f"step {action.step} of the world of {self._who} at {self._channels.config.address} was "
