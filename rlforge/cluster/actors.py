@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rlforge.cluster.coalesce import as_they_finish, in_batches, packed, unpacked
+from rlforge.cluster.coalesce import Coalescer
+from rlforge.cluster.line_server import LineServer, Method
+from rlforge.cluster.messages import Address
 from rlforge.cluster.specs import RouterSpec, WorkerSpec
 from rlforge.generators.pool import GeneratorPool
 from rlforge.interfaces import Generator, RewardRouter
 from rlforge.processes import die_with_owner, keep_progress_bars_local, settle_heap
-from rlforge.types import GenerateRequest, GroupRequest
+from rlforge.types import Group, GroupRequest, Reward, Rollout
 
 
 class PartActor:
@@ -21,15 +23,23 @@ class PartActor:
         die_with_owner()
         keep_progress_bars_local()
         self._part: Any = spec.build(**dependencies)
+        methods = self.often()
+        self._line = LineServer(methods) if methods else None
 
     async def pid(self) -> int:
         """Process id."""
         return os.getpid()
 
-    async def start(self) -> None:
-        """Start the part."""
+    async def start(self, towards: str) -> Address | None:
+        """Start the part; the address of its line, for callers that reach the machine at `towards`."""
         await self._part.start()
+        address = await self._line.open(towards) if self._line else None
         settle_heap()
+        return address
+
+    def often(self) -> Mapping[str, Method]:
+        """What is called so often that it goes past Ray."""
+        return {}
 
     async def beat(self) -> None:
         """The heartbeat. Raises ActorDied when the part lost a process of its own."""
@@ -44,11 +54,9 @@ class PartActor:
 class GeneratorActor(PartActor):
     """By this name the system knows a generator's process: `ray::GeneratorActor`."""
 
-    async def generate_many(self, packed_requests: bytes) -> AsyncIterator[bytes]:
-        """(index, completion or error) of packed requests as they finish, several to a message."""
-        requests: list[GenerateRequest] = unpacked(packed_requests)
-        async for batch in in_batches(as_they_finish([self._part.generate(request) for request in requests])):
-            yield packed(batch)
+    def often(self) -> Mapping[str, Method]:
+        """Completions."""
+        return {"generate": self._part.generate}
 
 
 class LearnerActor(PartActor):
@@ -61,36 +69,22 @@ class RouterActor(PartActor):
     def __init__(self, spec: RouterSpec, generators: Mapping[str, Sequence[Generator]]) -> None:
         super().__init__(spec, generators={name: GeneratorPool(replicas) for name, replicas in generators.items()})
 
-    async def reward_many(self, packed_rollouts: bytes) -> bytes:
-        """Packed rewards of packed rollouts."""
-        return packed(await self._part.reward(unpacked(packed_rollouts)))
+    def often(self) -> Mapping[str, Method]:
+        """Rewards; rollouts that came together are judged together."""
+        return {"reward": Coalescer[Rollout, Reward](self._part.reward).call}
 
 
-class WorkerActor:
-    """Holds a rollout worker, which works with parts in other actors."""
+class WorkerActor(PartActor):
+    """`ray::WorkerActor`: a rollout worker, which works with parts in other actors."""
 
     def __init__(self, spec: WorkerSpec, generators: Mapping[str, Sequence[Generator]], router: RewardRouter) -> None:
-        die_with_owner()
-        self._worker = spec.build({name: GeneratorPool(replicas) for name, replicas in generators.items()}, router)
+        pools = {name: GeneratorPool(replicas) for name, replicas in generators.items()}
+        super().__init__(spec, generators=pools, router=router)
 
-    async def pid(self) -> int:
-        """Process id."""
-        return os.getpid()
+    def often(self) -> Mapping[str, Method]:
+        """Groups."""
+        return {"collect": self._group}
 
-    async def start(self) -> None:
-        """Start the worker."""
-        await self._worker.start()
-        settle_heap()
-
-    async def close(self) -> None:
-        """Close the worker."""
-        await self._worker.close()
-
-    async def beat(self) -> None:
-        """The heartbeat."""
-
-    async def collect(self, packed_requests: bytes) -> AsyncIterator[bytes]:
-        """Finished groups, several to a message."""
-        requests: list[GroupRequest] = unpacked(packed_requests)
-        async for groups in in_batches(self._worker.collect(requests)):
-            yield packed(groups)
+    async def _group(self, request: GroupRequest) -> Group:
+        (group,) = [group async for group in self._part.collect([request])]
+        return group

@@ -18,9 +18,10 @@ from ray._private import ray_constants
 from ray.exceptions import RayActorError, RayTaskError
 
 from rlforge.cluster.actors import GeneratorActor, LearnerActor, RouterActor, WorkerActor
-from rlforge.cluster.coalesce import Coalescer, packed, unpacked
 from rlforge.cluster.config import ClusterConfig
 from rlforge.cluster.janitor import Janitor
+from rlforge.cluster.line import Line
+from rlforge.cluster.messages import Address
 from rlforge.cluster.placement import generator_gpus, learner_gpus
 from rlforge.cluster.ray_folder import make_ray_folder
 from rlforge.cluster.specs import GeneratorSpec, LearnerSpec, RouterSpec, WorkerSpec
@@ -46,6 +47,7 @@ HEARTBEAT_S = 2.0
 """Seconds between looks at every actor: a dead one is reported well within 10 s, also while nobody calls it."""
 SHUTDOWN_S = 60.0
 """Seconds Ray may take to end what it started."""
+LOOPBACK = "127.0.0.1"
 CONCURRENCY = 1000
 """Calls an actor may have open at once; what really runs at once is bounded inside the parts."""
 
@@ -55,26 +57,42 @@ Fault = TypeVar("Fault", bound=BaseException)
 
 
 class Remote:
-    """A part in an actor: its name for messages, its handle, and the deadline of each call."""
+    """A part in an actor: its name for messages, its handle, the deadline of each call, and where its line answers."""
 
-    def __init__(self, handle: Any, name: str, deadline_s: float) -> None:
+    def __init__(self, handle: Any, name: str, deadline_s: float, address: Address | None = None) -> None:
         self.handle = handle
         self.name = name
         self.deadline_s = deadline_s
+        self._reach(address)
 
     def __reduce__(self) -> Any:
-        return type(self), (self.handle, self.name, self.deadline_s)
+        return type(self), (self.handle, self.name, self.deadline_s, self._address)
+
+    def _reach(self, address: Address | None) -> None:
+        self._address = address
+        self._line = Line(address, self.name) if address else None
 
     async def call(self, method: str, *args: Any, within_s: float | None = None, **options: Any) -> Any:
         """Call a method of the part, with a deadline that names both."""
         return await self._ask(self.handle.call, f"answer {method}()", method, *args, within_s=within_s, **options)
 
-    async def start(self, within_s: float | None = None) -> None:
-        """Start the part."""
-        await self._ask(self.handle.start, "start", within_s=within_s)
+    async def often(self, method: str, argument: Any) -> Any:
+        """Call a method that is called so often that it goes past Ray. The caller sets the deadline."""
+        if self._line is None:
+            raise ActorDied(f"{self.name} is not running: it was asked to {method}() before start()")
+        try:
+            return await self._line.call(method, argument)
+        except ActorDied as error:
+            raise self._named(error) from error
+
+    async def start(self, within_s: float | None = None, *, towards: str = LOOPBACK) -> None:
+        """Start the part, for callers that reach the machine at `towards`."""
+        self._reach(await self._ask(self.handle.start, "start", towards, within_s=within_s))
 
     async def close(self) -> None:
         """Close the part and end its process."""
+        if self._line is not None:
+            self._line.close()
         try:
             await self.call("close", within_s=30.0)
         except ActorDied:
@@ -104,23 +122,11 @@ class Remote:
 
 
 class RemoteGenerator(Remote):
-    """Plays the Generator role; requests of the same moment travel together."""
-
-    def __init__(self, handle: Any, name: str, deadline_s: float) -> None:
-        super().__init__(handle, name, deadline_s)
-        self._requests: Coalescer[GenerateRequest, Completion] = Coalescer(self._send)
+    """Plays the Generator role."""
 
     async def generate(self, request: GenerateRequest) -> Completion:
         """One completion."""
-        return await self._requests.call(request)
-
-    async def _send(self, requests: list[GenerateRequest]) -> AsyncIterator[list[tuple[int, Completion | Exception]]]:
-        with self.attributed():
-            async for answer in self.handle.generate_many.options(num_returns="streaming").remote(packed(requests)):
-                yield [
-                    (index, self._named(outcome) if isinstance(outcome, Exception) else outcome)
-                    for index, outcome in unpacked(await answer)
-                ]
+        return await self.often("generate", request)
 
     async def load(self, manifest: Manifest) -> LoadReport:
         """Load published weights."""
@@ -132,23 +138,16 @@ class RemoteGenerator(Remote):
 
 
 class RemoteRouter(Remote):
-    """Plays the RewardRouter role; rollouts that end at the same moment travel together."""
-
-    def __init__(self, handle: Any, name: str, deadline_s: float) -> None:
-        super().__init__(handle, name, deadline_s)
-        self._rollouts: Coalescer[Rollout, Reward] = Coalescer(self._send)
+    """Plays the RewardRouter role."""
 
     async def reward(self, rollouts: Sequence[Rollout]) -> list[Reward]:
         """One reward per rollout."""
-        return list(await asyncio.gather(*(self._rollouts.call(rollout) for rollout in rollouts)))
+        async with deadline(self.deadline_s, f"{self.name} to answer reward()"):
+            return list(await asyncio.gather(*(self.often("reward", rollout) for rollout in rollouts)))
 
     async def metrics(self) -> Metrics:
         """What scorers counted."""
         return await self.call("metrics")
-
-    async def _send(self, rollouts: list[Rollout]) -> AsyncIterator[list[tuple[int, Reward | Exception]]]:
-        answer = await self._ask(self.handle.reward_many, "answer reward()", packed(rollouts))
-        yield list(enumerate(unpacked(answer)))
 
 
 class RemoteLearner(Remote):
@@ -184,20 +183,21 @@ class RemoteWorker(Remote):
 
     async def collect(self, requests: Sequence[GroupRequest]) -> AsyncIterator[Group]:
         """Finished groups as they come."""
-        with self.attributed():
-            async for answer in self.handle.collect.options(num_returns="streaming").remote(packed(list(requests))):
-                for group in unpacked(await answer):
-                    yield group
+        playing = [asyncio.create_task(self.often("collect", request)) for request in requests]
+        try:
+            for finished in asyncio.as_completed(playing):
+                yield await finished
+        finally:
+            for task in playing:
+                task.cancel()
+            await asyncio.gather(*playing, return_exceptions=True)
 
     async def close(self) -> None:
         """Free the worker's worlds and end its process."""
         try:
-            await self._ask(self.handle.close, "close", within_s=30.0)
-        except ActorDied:
-            return
+            await super().close()
         except DeadlineExceeded:
-            pass  # its worlds are freed with their connections, which end with the process
-        ray.kill(self.handle)
+            ray.kill(self.handle)  # its worlds are freed with their connections, which end with the process
 
 
 def _cause(error: RayTaskError) -> BaseException:
@@ -255,7 +255,7 @@ class OnRay:
                 namespace=self._run_id,
                 include_dashboard=False,
                 object_store_memory=self._config.object_store_mb * 2**20,
-                _node_ip_address="127.0.0.1",
+                _node_ip_address=LOOPBACK,
                 _temp_dir=str(self._folder),
                 **_QUIET,
             )
@@ -342,7 +342,12 @@ class OnRay:
     async def _start_all(self, remotes: Sequence[Remote]) -> None:
         for remote in remotes:
             await self._alive(remote)
-        await asyncio.gather(*(remote.start(self._config.start_deadline_s) for remote in remotes))
+        within_s, towards = self._config.start_deadline_s, self._host()
+        await asyncio.gather(*(remote.start(within_s, towards=towards) for remote in remotes))
+
+    def _host(self) -> str:
+        """Where parts on other machines find this one."""
+        return ray.util.get_node_ip_address() if self._config.address else LOOPBACK
 
     async def _alive(self, remote: Remote) -> None:
         async with deadline(self._config.start_deadline_s, f"the process of {remote.name} to come up"):
