@@ -111,6 +111,8 @@ class Conversation:
     id: str
     messages: tuple[Message, ...]
     source: str = ""
+    tools: tuple[ToolSpec, ...] = ()
+    """Tools that the model is told of, as in a world that has them."""
 
 
 @value()

@@ -9,11 +9,11 @@ from typing import Any, cast
 from rlforge.data.config import Item, Kind
 from rlforge.errors import DataError
 from rlforge.registry import suggest
-from rlforge.types import Conversation, Document, Message, Task, TextPart, ToolCall
+from rlforge.types import Conversation, Document, Message, Task, TextPart, ToolCall, ToolSpec
 
 _KEYS: dict[Kind, tuple[str, ...]] = {
     "tasks": ("id", "prompt", "messages", "answer", "info"),
-    "conversations": ("id", "messages", "prompt", "completion"),
+    "conversations": ("id", "messages", "prompt", "completion", "tools"),
     "documents": ("id", "text"),
 }
 _ROLES = ("system", "user", "assistant", "tool")
@@ -66,6 +66,8 @@ def texts_of(item: Item) -> Iterator[str]:
         yield item.text
         return
     yield from (message.text for message in item.messages)
+    if isinstance(item, Conversation):
+        yield from (json.dumps([tool.name, tool.description, tool.parameters]) for tool in item.tools)
     if isinstance(item, Task) and item.answer is not None:
         yield answer_text(item.answer)
 
@@ -103,7 +105,7 @@ def _conversation(row: Mapping[str, Any], item_id: str, source: str, extra: Mapp
         messages = (*messages, Message.of("assistant", _string(row["completion"], "completion")))
     if not any(message.role == "assistant" for message in messages):
         raise DataError("a conversation needs a message of the assistant to learn from, and there is none")
-    return Conversation(id=item_id, messages=messages, source=source)
+    return Conversation(id=item_id, messages=messages, source=source, tools=_tools(row.get("tools") or ()))
 
 
 def _document(row: Mapping[str, Any], item_id: str, source: str, extra: Mapping[str, Any]) -> Document:
@@ -168,6 +170,25 @@ def _tool_call(value: Any, where: str) -> ToolCall:
     arguments = function.get("arguments", "{}")
     text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
     return ToolCall(id=str(value.get("id", "")), name=function["name"], arguments=text)
+
+
+def _tools(value: Any) -> tuple[ToolSpec, ...]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise DataError(f"tools is a list of tools, not {_show(value)}")
+    return tuple(_tool(tool, f"tools[{index}]") for index, tool in enumerate(cast(Sequence[Any], value)))
+
+
+def _tool(value: Any, where: str) -> ToolSpec:
+    function = value.get("function") if isinstance(value, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise DataError(
+            f"{where}: a tool looks like {{function: {{name, description, parameters}}}}, not {_show(value)}"
+        )
+    parameters = function.get("parameters", {})
+    if not isinstance(parameters, Mapping):
+        raise DataError(f"{where}: parameters is a JSON Schema, not {_show(parameters)}")
+    description = _string(function.get("description", ""), f"{where}: description")
+    return ToolSpec(name=function["name"], description=description, parameters=cast(Mapping[str, Any], parameters))
 
 
 def _string(value: Any, what: str) -> str:

@@ -89,7 +89,9 @@ class ChatRenderer:
         """Token ids of plain text, nothing added."""
         return tuple(self._folder.encode(text).ids)
 
-    def conversation(self, messages: Sequence[Message]) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+    def conversation(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()
+    ) -> tuple[tuple[int, ...], tuple[bool, ...]]:
         """Token ids of a conversation up to its last reply, and which of them the assistant writes.
 
         Exact by construction: before each reply stands precisely the prompt the model would be given there, and the
@@ -103,8 +105,8 @@ class ChatRenderer:
         for index, message in enumerate(messages):
             if message.role != "assistant":
                 continue
-            before = template.render(messages[:index], generation_prompt=True)
-            after = template.render(messages[: index + 1], generation_prompt=False)
+            before = template.render(messages[:index], generation_prompt=True, tools=tools)
+            after = template.render(messages[: index + 1], generation_prompt=False, tools=tools)
             asked = self._folder.encode(self._added(before, done)).ids
             reply = self._folder.encode(self._added(after, before))
             length = _last(reply.ids, end_of_turn) + 1

@@ -59,7 +59,7 @@ def conversation_trajectory(
     Raises DataError when it is longer than `max_tokens`, unless told to `truncate`, and when nothing would be left
     to learn.
     """
-    ids, written = renderer.conversation(conversation.messages)
+    ids, written = renderer.conversation(conversation.messages, conversation.tools)
     if len(ids) > max_tokens and not truncate:
         raise DataError(
             f"conversation '{conversation.id}' has {len(ids)} tokens, more than the {max_tokens} a trajectory may "

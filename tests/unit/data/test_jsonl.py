@@ -7,7 +7,7 @@ import pytest
 from rlforge.data.jsonl import JsonlSource
 from rlforge.data.rows import as_conversation, texts_of
 from rlforge.errors import DataError
-from rlforge.types import Conversation, Document, Message, Task
+from rlforge.types import Conversation, Document, Message, Task, ToolSpec
 
 
 def source(folder: Path, *rows: Any, **config: Any) -> JsonlSource:
@@ -40,6 +40,15 @@ def test_the_keys_of_the_rows_say_what_they_are(tmp_path: Path) -> None:
     assert isinstance(source(tmp_path, {"messages": [asked, said]}, kind="tasks")[0], Task)
 
 
+def test_tools_are_read_as_openai_writes_them(tmp_path: Path) -> None:
+    function = {"name": "go", "description": "Walk.", "parameters": {"type": "object"}}
+    row = {"prompt": "hi", "completion": "ho", "tools": [{"type": "function", "function": function}]}
+    conversation = source(tmp_path, row)[0]
+    assert isinstance(conversation, Conversation)
+    assert conversation.tools == (ToolSpec(name="go", description="Walk.", parameters={"type": "object"}),)
+    assert "Walk." in "".join(texts_of(conversation))
+
+
 def test_columns_of_other_people_are_renamed(tmp_path: Path) -> None:
     row = {"question": "1+2=", "answer": "3", "level": 4}
     made = source(tmp_path, row, columns={"prompt": "question"}, extra_keys="keep")
@@ -63,6 +72,8 @@ def test_columns_of_other_people_are_renamed(tmp_path: Path) -> None:
         ({"messages": [{"role": "user", "contents": "x"}]}, r"messages\[0\] has the unknown key 'contents'"),
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "only parts of type text"),
         ({"prompt": "x", "completion": 3}, "completion is a text, not 3"),
+        ({"prompt": "x", "completion": "y", "tools": "go"}, "tools is a list of tools, not 'go'"),
+        ({"prompt": "x", "completion": "y", "tools": [{"name": "go"}]}, r"tools\[0\]: a tool looks like"),
         ({"prompt": "x", "info": 3}, "info is a mapping, not 3"),
         ({"prompt": "x", "id": 1.5}, "id is a text or a whole number"),
         ({"id": "1", "prompt": "x"}, "the id 'rows/1' occurs twice"),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,8 @@ from rlforge.errors import DataError
 from rlforge.tokens.renderer import ChatRenderer
 from rlforge.tokens.tokenizer import TokenizerConfig, build_tokenizer
 from rlforge.tokens.trajectories import conversation_trajectory, document_trajectories
-from rlforge.types import Conversation, Document, Message
+from rlforge.tokens.transcript import Transcript
+from rlforge.types import Conversation, Document, Message, ToolSpec
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,14 @@ def test_a_conversation_beyond_the_limit_is_refused_unless_told_to_truncate(rend
 def test_a_conversation_cut_before_its_reply_is_refused(renderer: ChatRenderer) -> None:
     with pytest.raises(DataError, match="hold no reply to learn from"):
         conversation_trajectory(CONVERSATION, renderer, max_tokens=23, truncate=True)
+
+
+def test_tools_of_a_conversation_are_told_as_in_a_world_that_has_them(renderer: ChatRenderer) -> None:
+    tools = (ToolSpec(name="go", description="Walk.", parameters={"type": "object"}),)
+    trajectory = conversation_trajectory(replace(CONVERSATION, tools=tools), renderer, max_tokens=1024)
+    lived = Transcript(renderer, CONVERSATION.messages[:1], tools).prompt_ids
+    assert tuple(trajectory.token_ids[: trajectory.prompt_length]) == lived
+    assert "Walk." in renderer.decode(lived)
 
 
 def test_a_document_is_cut_into_pieces_without_overlap(renderer: ChatRenderer) -> None:
