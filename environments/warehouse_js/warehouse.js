@@ -50,9 +50,17 @@ class Warehouse {
     return '';
   }
 
+  // How to get from where the robot stands to a cell, as `2 east 3 north` or `here`.
+  way(to) {
+    const [east, south] = to.map((n, axis) => n - this.at[axis]);
+    const parts = [[east, 'east'], [-east, 'west'], [south, 'south'], [-south, 'north']].filter(([steps]) => steps > 0);
+    return parts.map((part) => part.join(' ')).join(' ') || 'here';
+  }
+
   show() {
-    const where = (o) => (o.done ? 'delivered' : `${o === this.held ? 'carried' : `at ${o.cell}`}, for ${BAYS[o.bay]}`);
-    const orders = this.orders.map((order) => `${order.item} ${where(order)}`);
+    const where = ({ cell, bay }, carried) => (carried
+      ? `carried, for ${BAYS[bay]}, ${this.way(BAYS[bay])}` : `at ${cell}, ${this.way(cell)}, for ${BAYS[bay]}`);
+    const orders = this.orders.map((o) => `${o.item} ${o.done ? 'delivered' : where(o, o === this.held)}`);
     return [`robot at ${this.at}`, ...orders, `${this.left} actions left`].join('; ');
   }
 }

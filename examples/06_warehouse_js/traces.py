@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 import re
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rlforge.interfaces import Environment
@@ -11,20 +12,18 @@ from rlforge.transports.config import EndpointConfig
 from rlforge.transports.connect import connect_environment
 from rlforge.types import Message, Task, WorldStart
 
-AT, CARRIED, WAITING = r"robot at (\d),(\d)", r" carried, for (\d),(\d)", r" at (\d),(\d), for \d,\d"
+WAY = r"(here|(\d) (\w+))"
+CARRIED, WAITING = rf" carried, for \d,\d, {WAY}", rf" at \d,\d, {WAY}"
 
 
 def expert(shown: str) -> str:
     """The next action of a player that reads the text as the model will."""
     carried = re.search(CARRIED, shown)
-    at, goal = re.search(AT, shown), carried or re.search(WAITING, shown)
-    assert at is not None
-    assert goal is not None
-    east, south = (int(goal[axis]) - int(at[axis]) for axis in (1, 2))
-    if east:
-        return f"move {'east' if east > 0 else 'west'} {abs(east)}"
-    if south:
-        return f"move {'south' if south > 0 else 'north'} {abs(south)}"
+    found = carried or re.search(WAITING, shown)
+    assert found is not None
+    way, steps, direction = found.groups()
+    if way != "here":
+        return f"move {direction} {steps}"
     return "put" if carried else "pick"
 
 
@@ -41,22 +40,23 @@ async def played(environment: Environment, task: Task, seed: int) -> list[Messag
 
 
 async def write(address: str, file: Path, count: int) -> None:
-    """Write `count` conversations as rows of a JSONL source."""
+    """Write `count` conversations as rows of a JSONL source, each of a world of its own."""
     environment = connect_environment(EndpointConfig(address=address, token="env:TOKEN"))
-    tasks = [task async for task in environment.tasks("train", 0, count)]
-    rows = [(task, await played(environment, task, seed)) for seed, task in enumerate(tasks)]
-    await environment.close()
+    tools = [{"type": "function", "function": asdict(tool)} for tool in (await environment.describe()).tools]
+    tasks = [replace(task, info={"orders": 1}) async for task in environment.tasks("train")]
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as out:
-        for task, messages in rows:
+        for seed in range(count):
+            messages = await played(environment, tasks[seed % len(tasks)], seed)
             spoken = [{"role": message.role, "content": message.text} for message in messages]
-            out.write(json.dumps({"id": task.id, "messages": spoken}) + "\n")
+            out.write(json.dumps({"id": str(seed), "messages": spoken, "tools": tools}) + "\n")
+    await environment.close()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("address", help="of the warehouse, grpc://host:port")
     parser.add_argument("file", type=Path, help="file to write")
-    parser.add_argument("--count", type=int, default=600, help="conversations")
+    parser.add_argument("--count", type=int, default=1000, help="conversations")
     given = parser.parse_args()
     asyncio.run(write(given.address, given.file, given.count))

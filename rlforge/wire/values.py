@@ -72,8 +72,8 @@ def get_value(value: Value) -> Any:
 
 
 def get_struct(struct: Struct) -> dict[str, Any]:
-    """What `put_struct` wrote."""
-    return {name: get_value(item) for name, item in struct.fields.items()}
+    """What `put_struct` wrote, by name: a Struct has no order of its own, and a tool's schema is part of the prompt."""
+    return {name: get_value(item) for name, item in sorted(struct.fields.items())}
 
 
 def _number(given: float) -> float:

@@ -177,10 +177,12 @@ def test_any_json_value_arrives_as_it_was(given_value: Any) -> None:
 
 
 @given(structs)
-def test_any_mapping_arrives_as_it_was(mapping: dict[str, Any]) -> None:
+def test_any_mapping_arrives_as_it_was_and_in_the_same_order_in_every_process(mapping: dict[str, Any]) -> None:
     sent = Struct()
     put_struct(mapping, sent)
-    assert get_struct(over_the_wire(sent)) == mapping
+    arrived = get_struct(over_the_wire(sent))
+    assert arrived == mapping
+    assert list(arrived) == sorted(mapping)
 
 
 @given(some.integers(-(2**53), 2**53))
