@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import json
 import re
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from rlforge.interfaces import Environment
@@ -42,14 +42,13 @@ async def played(environment: Environment, task: Task, seed: int) -> list[Messag
 async def write(address: str, file: Path, count: int) -> None:
     """Write `count` conversations as rows of a JSONL source, each of a world of its own."""
     environment = connect_environment(EndpointConfig(address=address, token="env:TOKEN"))
-    tools = [{"type": "function", "function": asdict(tool)} for tool in (await environment.describe()).tools]
     tasks = [replace(task, info={"orders": 1}) async for task in environment.tasks("train")]
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as out:
         for seed in range(count):
             messages = await played(environment, tasks[seed % len(tasks)], seed)
             spoken = [{"role": message.role, "content": message.text} for message in messages]
-            out.write(json.dumps({"id": str(seed), "messages": spoken, "tools": tools}) + "\n")
+            out.write(json.dumps({"id": str(seed), "messages": spoken}) + "\n")
     await environment.close()
 
 

@@ -66,6 +66,9 @@ class EnvironmentLoop:
         """Seconds to wait for each completion; past them the rollout ends with `timeout` and stays unscored."""
         tool_format: str = "hermes"
         """How the model writes tool calls, in worlds that have tools: `hermes`, or `package.module:Class`."""
+        tell_tools: bool = True
+        """Tell the model of a world's tools through the chat template; `false` where the task's own words say how to
+        act. Calls are read either way."""
         on_parse_error: Literal["answer", "end"] = "answer"
         """A tool call that cannot be read is answered with what is wrong, as a turn that the world does not see; `end`
         ends the rollout with `parse_error`. Either way it is the policy's doing and the rollout is scored."""
@@ -152,8 +155,9 @@ class EnvironmentLoop:
 
     def _transcript(self, task: Task, opened: Opened) -> Transcript:
         messages = (*task.messages, *opened.first.messages)
+        told = opened.tools if self._config.tell_tools else ()
         try:
-            return Transcript(self._renderer, messages, opened.tools, history=self._config.history)
+            return Transcript(self._renderer, messages, told, history=self._config.history)
         except DataError as error:
             raise DataError(f"task '{task.id}': {error}") from error
 

@@ -318,6 +318,12 @@ async def test_tools_are_told_called_and_answered(renderer: ChatRenderer) -> Non
     assert sum(turn.reward or 0.0 for turn in rollout.turns) == 1.0
 
 
+async def test_tools_that_are_not_told_can_be_called_all_the_same(renderer: ChatRenderer) -> None:
+    rollout = await play(renderer, "Lights", saying(renderer, CALL, "It is on."), tell_tools=False)
+    assert '"name": "turn"' not in renderer.decode(rollout.turns[0].prompt_ids)
+    assert (rollout.stop_reason, worlds.Lights.calls) == (StopReason.COMPLETED, ["on"])
+
+
 async def test_a_call_that_cannot_be_read_is_answered_with_what_is_wrong(renderer: ChatRenderer) -> None:
     rollout = await play(renderer, "Lights", saying(renderer, "<tool_call>{turn", CALL, "It is on."))
     assert len(rollout.turns) == 3
