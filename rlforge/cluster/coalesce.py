@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from rlforge.errors import ActorDied
+
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
@@ -41,6 +43,13 @@ class Coalescer(Generic[Item, Outcome]):
                 if not answer.done():  # its caller may have given up
                     answer.set_result(outcome)
         except Exception as error:  # noqa: BLE001 - handed to whoever waits for an answer
-            for answer in answers:
-                if not answer.done():
-                    answer.set_exception(error)
+            _fail(answers, error)
+        except asyncio.CancelledError:
+            _fail(answers, ActorDied("what was asked for together was cancelled there"))
+            raise
+
+
+def _fail(answers: Sequence[asyncio.Future[Outcome]], error: Exception) -> None:
+    for answer in answers:
+        if not answer.done():
+            answer.set_exception(error)

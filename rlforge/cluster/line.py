@@ -10,9 +10,9 @@ import asyncio
 from itertools import count
 from typing import Any
 
-from rlforge.cluster.messages import BUFFER_BYTES, GIVEN_UP, Address, Call, Outbox, received
+from rlforge.cluster.messages import BUFFER_BYTES, GIVEN_UP, Address, Call, Outbox, received, told
 from rlforge.deadlines import deadline
-from rlforge.errors import ActorDied, RlforgeError
+from rlforge.errors import ActorDied, DeadlineExceeded, RlforgeError
 
 CONNECT_S = 30.0
 """Seconds a part that runs may take to accept a connection."""
@@ -26,13 +26,14 @@ class Line:
         self._name = name
         self._numbers = count()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
         self._outbox: Outbox[Call] | None = None
         self._writer: asyncio.StreamWriter | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._over: ActorDied | None = None
 
     async def call(self, method: str, argument: Any) -> Any:
-        """What the method returns or raises there; cancelling the call cancels it there.
+        """What the method returns or raises there; cancelling the call cancels it there. The caller sets the deadline.
 
         Raises ActorDied when the part is gone.
         """
@@ -49,41 +50,56 @@ class Line:
             del self._waiting[number]
 
     def close(self) -> None:
-        """End the connection; calls under way end with ActorDied."""
-        if self._writer is not None:
-            self._writer.close()
+        """End the connection for good; calls under way end with ActorDied."""
+        self._end(f"{self._name} was closed")
 
     async def _open(self) -> Outbox[Call]:
-        async with self._opening:
-            if self._reading is None:
-                reader, self._writer = await self._connected()
-                self._outbox = Outbox(self._writer, self._refused)
-                self._reading = asyncio.create_task(self._read(reader))
-            if self._outbox is None:
-                raise self._gone()
-            return self._outbox
+        if self._over is None and self._opening is None:
+            self._opening = asyncio.create_task(self._connect())
+        if self._opening is not None:
+            await asyncio.shield(self._opening)  # the same for all who wait, whoever of them gives up
+        if self._outbox is None:
+            raise self._gone()
+        return self._outbox
 
-    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connect(self) -> None:
+        """Leads to an outbox, or to the end of the line."""
         try:
             async with deadline(CONNECT_S, f"{self._name} to accept a connection"):
                 reader, writer = await asyncio.open_connection(
                     self._address.host, self._address.port, limit=BUFFER_BYTES
                 )
-        except OSError as error:
-            raise self._gone() from error
+        except (OSError, DeadlineExceeded) as error:
+            self._end(f"{self._name} died: it accepts no connection ({error})")
+            return
+        if self._over is not None:
+            writer.transport.abort()
+            return
         writer.write(self._address.token)
-        return reader, writer
+        self._writer, self._outbox = writer, Outbox(writer, self._refused)
+        self._reading = asyncio.create_task(self._read(reader))
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
+        why = f"{self._name} died: the connection to it is closed"
         try:
             while answers := await received(reader):
                 for number, outcome, error in answers:
                     self._settle(number, outcome, error)
+        except Exception as error:  # noqa: BLE001 - a customer's value may refuse to be made again in any way
+            why = f"an answer of {self._name} cannot be read: {told(error)}"
         finally:
-            self._outbox = None
-            self.close()
-            for number in list(self._waiting):
-                self._settle(number, None, self._gone())
+            self._end(why)
+
+    def _end(self, why: str) -> None:
+        self._over = self._over or ActorDied(why)
+        self._outbox = None
+        if self._writer is not None:
+            self._writer.transport.abort()  # to close it would wait for a part that reads no more
+        for number in list(self._waiting):
+            self._settle(number, None, self._gone())
+
+    def _gone(self) -> ActorDied:
+        return ActorDied(str(self._over))
 
     def _settle(self, number: int, outcome: Any, error: BaseException | None) -> None:
         answer = self._waiting.get(number)
@@ -96,8 +112,5 @@ class Line:
 
     def _refused(self, call: Call, error: Exception) -> None:
         number, method, argument = call
-        what = f"sending a {type(argument).__name__} to {self._name} for {method}(): {error}"
+        what = f"sending a {type(argument).__name__} to {self._name} for {method}(): {told(error)}"
         self._settle(number, None, RlforgeError(f"{what}; everything a rollout carries must be picklable"))
-
-    def _gone(self) -> ActorDied:
-        return ActorDied(f"{self._name} died: the connection to it is closed")

@@ -9,7 +9,18 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
-from rlforge.cluster.messages import BUFFER_BYTES, GIVEN_UP, TOKEN_BYTES, Address, Answer, Call, Outbox, received
+from rlforge.cluster.messages import (
+    BUFFER_BYTES,
+    GIVEN_UP,
+    TOKEN_BYTES,
+    Address,
+    Answer,
+    Call,
+    Outbox,
+    portable,
+    received,
+    told,
+)
 from rlforge.deadlines import deadline
 from rlforge.errors import ActorDied, DeadlineExceeded, RlforgeError
 
@@ -58,38 +69,43 @@ class _Connection:
         self._methods = methods
         self._outbox: Outbox[Answer] = Outbox(writer, self._refused)
         self._running: dict[int, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
 
     def take(self, calls: list[Call]) -> None:
         """Begin calls, and end those that their callers gave up."""
         for number, method, argument in calls:
             if method != GIVEN_UP:
                 self._running[number] = asyncio.create_task(self._answer(number, method, argument))
-            elif task := self._running.pop(number, None):
-                task.cancel()
+            elif number in self._running:
+                self._give_up(number)
 
     def end(self) -> None:
         """The caller is gone: end all its calls."""
-        running, self._running = self._running, {}
-        for task in running.values():
-            task.cancel()
+        for number in list(self._running):
+            self._give_up(number)
+
+    def _give_up(self, number: int) -> None:
+        task = self._running.pop(number)
+        self._ending.add(task)  # it may have worlds to close, and a task that nobody holds may be collected
+        task.add_done_callback(self._ending.discard)
+        task.cancel()
 
     async def _answer(self, number: int, method: str, argument: Any) -> None:
         outcome, fault = None, None
         try:
             outcome = await self._methods[method](argument)
-        except Exception as error:  # noqa: BLE001 - carried to the caller in another process
-            fault = error
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - carried to the caller in another process
+            fault = portable(error, f"{method}()")
         except asyncio.CancelledError:
             if number not in self._running:
                 raise
             fault = ActorDied(f"{method}() was cancelled there")  # by the part itself
-        del self._running[number]
-        self._outbox.put((number, outcome, fault))
+        if self._running.pop(number, None) is not None:
+            self._outbox.put((number, outcome, fault))
 
     def _refused(self, answer: Answer, error: Exception) -> None:
-        number, outcome, fault = answer
-        what = type(fault or outcome).__name__
-        self._outbox.put((number, None, RlforgeError(f"sending back a {what}: {error}; {fault or ''}".rstrip("; "))))
+        number, outcome, _ = answer
+        self._outbox.put((number, None, RlforgeError(f"sending back a {type(outcome).__name__}: {told(error)}")))
 
 
 def _own_address(towards: str) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
+
+from rlforge.errors import RlforgeError
 
 Item = TypeVar("Item")
 
@@ -62,9 +65,9 @@ class Outbox(Generic[Item]):
             self._write(packed(items))
         except Exception:  # noqa: BLE001 - a customer's value may refuse in any way
             for item in items:
-                self._one(item)
+                self._alone(item)
 
-    def _one(self, item: Item) -> None:
+    def _alone(self, item: Item) -> None:
         try:
             self._write(packed([item]))
         except Exception as error:  # noqa: BLE001 - as above
@@ -79,8 +82,30 @@ def packed(items: list[Any]) -> bytes:
     return pickle.dumps(items, protocol=pickle.HIGHEST_PROTOCOL)
 
 
+def told(error: BaseException) -> str:
+    """Kind and text of an error; the text is code of whoever wrote the error, and may fail."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - as above
+        return type(error).__name__
+
+
+def portable(fault: BaseException, doing: str) -> Exception:
+    """An error as it can be raised in another process, with the place it came from; ours say all by themselves.
+
+    Many errors of other packages pickle but cannot be made again from that.
+    """
+    if isinstance(fault, Exception) and not isinstance(fault, RlforgeError):
+        fault.add_note(f"{doing}, in another process:\n{''.join(traceback.format_exception(fault)).rstrip()}")
+    try:
+        again = pickle.loads(packed([fault]))[0]
+    except Exception:  # noqa: BLE001 - as above
+        again = None
+    return again if isinstance(again, Exception) else RlforgeError(f"{doing}: {told(fault)}")
+
+
 async def received(reader: asyncio.StreamReader) -> list[Any] | None:
-    """The items of the next message; None when the other side is gone."""
+    """The items of the next message; None when the other side is gone. What pickle raises, when it cannot be read."""
     try:
         length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
         message = await reader.readexactly(length)

@@ -49,7 +49,7 @@ SHUTDOWN_S = 60.0
 """Seconds Ray may take to end what it started."""
 LOOPBACK = "127.0.0.1"
 CONCURRENCY = 1000
-"""Calls an actor may have open at once; what really runs at once is bounded inside the parts."""
+"""Calls an actor may have open through Ray at once; what really runs at once is bounded inside the parts."""
 
 Fault = TypeVar("Fault", bound=BaseException)
 
@@ -83,7 +83,17 @@ class Remote:
         try:
             return await self._line.call(method, argument)
         except ActorDied as error:
-            raise self._named(error) from error
+            raise await self._obituary(error) from None
+
+    async def _obituary(self, error: ActorDied) -> ActorDied:
+        """Ray knows why a process died, its connection only that it did."""
+        try:
+            await self._ask(self.handle.pid, "say that it lives", within_s=HEARTBEAT_S)
+        except ActorDied as known:
+            return known
+        except DeadlineExceeded:
+            pass
+        return self._named(error)
 
     async def start(self, within_s: float | None = None, *, towards: str = LOOPBACK) -> None:
         """Start the part, for callers that reach the machine at `towards`."""

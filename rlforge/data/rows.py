@@ -184,10 +184,10 @@ def _tool(value: Any, where: str) -> ToolSpec:
         raise DataError(
             f"{where}: a tool looks like {{function: {{name, description, parameters}}}}, not {_show(value)}"
         )
-    parameters = function.get("parameters", {})
+    parameters = function.get("parameters") or {}
     if not isinstance(parameters, Mapping):
         raise DataError(f"{where}: parameters is a JSON Schema, not {_show(parameters)}")
-    description = _string(function.get("description", ""), f"{where}: description")
+    description = _string(function.get("description") or "", f"{where}: description")
     return ToolSpec(name=function["name"], description=description, parameters=cast(Mapping[str, Any], parameters))
 
 

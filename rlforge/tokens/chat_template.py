@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 import jinja2.ext
@@ -178,8 +178,21 @@ def _plain_call(call: ToolCall) -> dict[str, Any]:
 
 
 def _plain_tool(tool: ToolSpec) -> dict[str, Any]:
-    parameters = dict(tool.parameters) or {"type": "object", "properties": {}}
+    parameters = _in_order(tool.parameters) or {"type": "object", "properties": {}}
     return {
         "type": "function",
         "function": {"name": tool.name, "description": tool.description, "parameters": parameters},
     }
+
+
+def _in_order(schema: Any) -> Any:
+    """A JSON Schema with its keys in the usual order: on the wire they have none, and no prompt may depend on that."""
+    if isinstance(schema, list | tuple):
+        return [_in_order(each) for each in cast(Sequence[Any], schema)]
+    if not isinstance(schema, Mapping):
+        return schema
+    known = cast(Mapping[str, Any], schema)
+    return {key: _in_order(known[key]) for key in sorted(known, key=lambda key: (_USUAL.get(key, len(_USUAL)), key))}
+
+
+_USUAL = {key: place for place, key in enumerate(("type", "description", "enum", "properties", "required"))}

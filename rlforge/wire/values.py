@@ -72,7 +72,7 @@ def get_value(value: Value) -> Any:
 
 
 def get_struct(struct: Struct) -> dict[str, Any]:
-    """What `put_struct` wrote, by name: a Struct has no order of its own, and a tool's schema is part of the prompt."""
+    """What `put_struct` wrote, by name: a Struct has no order of its own, and every process would read another one."""
     return {name: get_value(item) for name, item in sorted(struct.fields.items())}
 
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from rlforge.cluster.coalesce import Coalescer
+from rlforge.errors import ActorDied
 
 
 class Doubles:
@@ -34,6 +35,15 @@ async def test_an_error_and_an_answer_too_few_leave_nobody_waiting(wrong: int) -
     answers = await asyncio.wait_for(asyncio.gather(calls.call(1), calls.call(wrong), return_exceptions=True), 5)
     assert isinstance(answers[-1], ValueError)
     assert await calls.call(3) == 6
+
+
+async def test_asking_that_is_cancelled_leaves_nobody_waiting() -> None:
+    async def cancelled(items: list[int]) -> list[int]:
+        raise asyncio.CancelledError
+
+    calls: Coalescer[int, int] = Coalescer(cancelled)
+    with pytest.raises(ActorDied, match="was cancelled there"):
+        await asyncio.wait_for(calls.call(1), 5)
 
 
 async def test_a_caller_that_gave_up_takes_nothing_from_the_others() -> None:

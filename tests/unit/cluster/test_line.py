@@ -17,8 +17,32 @@ from rlforge.errors import ActorDied, RlforgeError
 pytestmark = pytest.mark.timeout(30)
 
 
+class TwoArguments(Exception):
+    """Pickles, but cannot be made again from that."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what}: {why}")
+
+
+class Mute(Exception):
+    """Its own text fails."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    def __reduce__(self) -> Any:
+        raise RuntimeError("no pickle")
+
+
+class OneWay:
+    """Pickles, but raises when it is made again."""
+
+    def __reduce__(self) -> Any:
+        return int, ("not a number",)
+
+
 class Part:
-    """Doubles numbers, refuses 13, and waits for what it is never told."""
+    """Doubles numbers, raises what it is given, and waits for what it is never told."""
 
     def __init__(self) -> None:
         self.waiting = asyncio.Event()
@@ -28,6 +52,12 @@ class Part:
         if number == 13:
             raise ValueError("unlucky")
         return (lambda: number) if number == 14 else 2 * number
+
+    async def fail(self, error: str) -> None:
+        raise {"two": TwoArguments("this", "that"), "mute": Mute(), "exit": SystemExit(3), "key": KeyError("x")}[error]
+
+    async def one_way(self, _: object) -> OneWay:
+        return OneWay()
 
     async def wait(self, _: object) -> None:
         self.waiting.set()
@@ -47,8 +77,8 @@ async def part() -> Part:
 
 @pytest.fixture
 async def address(part: Part) -> Address:
-    methods = {"double": part.double, "wait": part.wait, "cancelled": part.cancelled}
-    return await LineServer(methods).open("127.0.0.1")
+    names = ("double", "wait", "cancelled", "fail", "one_way")
+    return await LineServer({name: getattr(part, name) for name in names}).open("127.0.0.1")
 
 
 @pytest.fixture
@@ -79,6 +109,29 @@ async def test_what_cannot_be_pickled_is_told_on_either_side_and_holds_nobody_up
     assert all(isinstance(answer, RlforgeError) for answer in answers[1:])
 
 
+@pytest.mark.parametrize(
+    ("error", "said"), [("two", "TwoArguments: this: that"), ("mute", "Mute"), ("exit", "SystemExit: 3")]
+)
+async def test_an_error_that_cannot_travel_is_told_in_words(line: Line, error: str, said: str) -> None:
+    answers = await asyncio.gather(line.call("fail", error), line.call("double", 2), return_exceptions=True)
+    assert isinstance(answers[0], RlforgeError)
+    assert str(answers[0]) == f"fail(): {said}"
+    assert answers[1] == await line.call("double", 1) * 2 == 4
+
+
+async def test_an_error_comes_with_the_lines_it_was_raised_in(line: Line) -> None:
+    with pytest.raises(KeyError) as caught:
+        await line.call("fail", "key")
+    assert "in fail" in caught.value.__notes__[0]
+
+
+async def test_an_answer_that_cannot_be_read_ends_the_line_with_the_reason(line: Line) -> None:
+    calls = line.call("wait", None), line.call("one_way", None)
+    for answer in await asyncio.gather(*calls, return_exceptions=True):
+        assert isinstance(answer, ActorDied)
+        assert "an answer of the part cannot be read: ValueError: invalid literal" in str(answer)
+
+
 async def test_a_call_that_is_given_up_ends_on_the_other_side(line: Line, part: Part) -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(line.call("wait", None), 0.05)
@@ -95,11 +148,38 @@ async def test_the_calls_of_a_caller_that_is_gone_end(line: Line, part: Part) ->
     call = asyncio.ensure_future(line.call("wait", None))
     await asyncio.wait_for(part.waiting.wait(), 5)
     line.close()
-    with pytest.raises(ActorDied, match="the part died: the connection to it is closed"):
+    with pytest.raises(ActorDied, match="the part was closed"):
         await call
     await asyncio.wait_for(part.given_up.wait(), 5)
     with pytest.raises(ActorDied):
         await line.call("double", 1)
+
+
+async def test_a_line_that_is_closed_stays_closed(line: Line) -> None:
+    line.close()
+    with pytest.raises(ActorDied, match="the part was closed"):
+        await line.call("double", 1)
+
+
+async def test_a_part_that_reads_no_more_cannot_hold_up_a_close() -> None:
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    async with await asyncio.start_server(deaf, "127.0.0.1", 0, limit=1) as server:
+        port = server.sockets[0].getsockname()[1]
+        line = Line(Address("127.0.0.1", port, b"x" * 32), "the part")
+        call = asyncio.ensure_future(line.call("double", b"x" * 50_000_000))
+        await asyncio.sleep(0.2)
+        line.close()
+        with pytest.raises(ActorDied, match="the part was closed"):
+            await asyncio.wait_for(call, 5)
+
+
+async def test_all_who_wait_for_a_connection_wait_for_the_same(address: Address) -> None:
+    line = Line(replace(address, port=1), "generator 7")
+    told = await asyncio.gather(*(line.call("double", n) for n in range(9)), return_exceptions=True)
+    assert len({str(error) for error in told}) == 1
+    assert all(isinstance(error, ActorDied) for error in told)
 
 
 async def test_a_part_that_is_not_there_is_named(address: Address) -> None:

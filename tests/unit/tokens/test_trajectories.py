@@ -50,6 +50,15 @@ def test_tools_of_a_conversation_are_told_as_in_a_world_that_has_them(renderer: 
     assert "Walk." in renderer.decode(lived)
 
 
+def test_a_tools_schema_is_told_in_the_same_words_whatever_order_its_keys_came_in(renderer: ChatRenderer) -> None:
+    steps = {"description": "How far.", "type": "integer"}
+    one = {"required": ["to"], "properties": {"to": {"enum": ["a"], "type": "string"}, "by": steps}, "type": "object"}
+    other = {"type": "object", "properties": {"by": steps, "to": {"type": "string", "enum": ["a"]}}, "required": ["to"]}
+    texts = {renderer.text((), [ToolSpec(name="go", parameters=schema)]) for schema in (one, other)}
+    assert len(texts) == 1
+    assert '{"type": "object", "properties": {"by": {"type": "integer", "description"' in texts.pop()
+
+
 def test_a_document_is_cut_into_pieces_without_overlap(renderer: ChatRenderer) -> None:
     pieces = document_trajectories(Document(id="d", text="0123456789"), renderer, max_tokens=4)
     assert [piece.length for piece in pieces] == [4, 4, 3]
