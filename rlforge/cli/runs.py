@@ -112,10 +112,8 @@ def rollouts(
 
 def _summary(folder: RunFolder) -> dict[str, Any]:
     records = folder.metrics.records()
-    latest: dict[str, float] = {}
-    for record in (*records, *folder.metrics.evaluations()):
-        latest |= record.metrics
-    accuracy = [value for key, value in latest.items() if key.endswith("/accuracy")]
+    told = [pair for record in (*records, *folder.metrics.evaluations()) for pair in record.metrics.items()]
+    accuracy = [value for key, value in told if key.endswith("/accuracy")]
     return {
         "name": folder.name,
         "path": str(folder.path),
@@ -123,7 +121,7 @@ def _summary(folder: RunFolder) -> dict[str, Any]:
         "created": folder.created,
         "stage": records[-1].stage if records else None,
         "step": records[-1].step if records else 0,
-        "reward": latest.get("reward/mean"),
+        "reward": dict(told).get("reward/mean"),
         "accuracy": accuracy[-1] if accuracy else None,
     }
 

@@ -53,6 +53,8 @@ def run(tmp_path: Path) -> Path:
     rollouts = tuple(_rollout(task, member, float(member) if member < 3 else None) for member in range(4))
     request = GroupRequest(task=task, group="0", size=4, sampling=Sampling(), seed=0)
     folder.metrics.append("grpo", 1, {"reward/mean": 1.0, "time/step_s": 0.5})
+    folder.metrics.append("imitate", 0, {"eval/held_out/accuracy": 0.0}, evaluation="held_out")
+    folder.metrics.append("imitate", 1, {"eval/stop/accuracy": 0.5}, evaluation="stop")
     folder.metrics.append("grpo", 1, {"eval/held_out/accuracy": 0.25}, evaluation="held_out")
     folder.write_rollouts("grpo", 1, [Group(request=request, rollouts=rollouts)])
     folder.write_evaluation("grpo", 1, "held_out", [TaskResult(task_id="add/1")])
