@@ -30,7 +30,7 @@ class Line:
         self._reading: asyncio.Task[None] | None = None
         self._outbox: Outbox[Call] | None = None
         self._writer: asyncio.StreamWriter | None = None
-        self._over: ActorDied | None = None
+        self._over = ""  # why there will be no more answers
 
     async def call(self, method: str, argument: Any) -> Any:
         """What the method returns or raises there; cancelling the call cancels it there. The caller sets the deadline.
@@ -54,12 +54,12 @@ class Line:
         self._end(f"{self._name} was closed")
 
     async def _open(self) -> Outbox[Call]:
-        if self._over is None and self._opening is None:
+        if not self._over and self._opening is None:
             self._opening = asyncio.create_task(self._connect())
         if self._opening is not None:
             await asyncio.shield(self._opening)  # the same for all who wait, whoever of them gives up
         if self._outbox is None:
-            raise self._gone()
+            raise ActorDied(self._over)
         return self._outbox
 
     async def _connect(self) -> None:
@@ -72,7 +72,7 @@ class Line:
         except (OSError, DeadlineExceeded) as error:
             self._end(f"{self._name} died: it accepts no connection ({error})")
             return
-        if self._over is not None:
+        if self._over:
             writer.transport.abort()
             return
         writer.write(self._address.token)
@@ -91,15 +91,12 @@ class Line:
             self._end(why)
 
     def _end(self, why: str) -> None:
-        self._over = self._over or ActorDied(why)
+        self._over = self._over or why
         self._outbox = None
         if self._writer is not None:
             self._writer.transport.abort()  # to close it would wait for a part that reads no more
         for number in list(self._waiting):
-            self._settle(number, None, self._gone())
-
-    def _gone(self) -> ActorDied:
-        return ActorDied(str(self._over))
+            self._settle(number, None, ActorDied(self._over))
 
     def _settle(self, number: int, outcome: Any, error: BaseException | None) -> None:
         answer = self._waiting.get(number)

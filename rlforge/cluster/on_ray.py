@@ -29,7 +29,7 @@ from rlforge.deadlines import deadline
 from rlforge.errors import ActorDied, DeadlineExceeded, RlforgeError, SetupError, boundary
 from rlforge.generators.pool import GeneratorPool
 from rlforge.interfaces import Generator, Learner, RewardRouter
-from rlforge.loops.collect import Collector
+from rlforge.loops.collect import Collector, as_they_finish
 from rlforge.types import (
     Batch,
     Completion,
@@ -191,16 +191,9 @@ class RemoteLearner(Remote):
 class RemoteWorker(Remote):
     """Plays the RolloutWorker role."""
 
-    async def collect(self, requests: Sequence[GroupRequest]) -> AsyncIterator[Group]:
+    def collect(self, requests: Sequence[GroupRequest]) -> AsyncIterator[Group]:
         """Finished groups as they come."""
-        playing = [asyncio.create_task(self.often("collect", request)) for request in requests]
-        try:
-            for finished in asyncio.as_completed(playing):
-                yield await finished
-        finally:
-            for task in playing:
-                task.cancel()
-            await asyncio.gather(*playing, return_exceptions=True)
+        return as_they_finish(lambda request: self.often("collect", request), requests)
 
     async def close(self) -> None:
         """Free the worker's worlds and end its process."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import replace
+from typing import Any
 
 from rlforge.deadlines import deadline
 from rlforge.errors import DataError, DeadlineExceeded
@@ -19,6 +20,20 @@ from rlforge.types import FAULTS, Group, GroupRequest, Rollout, RolloutKey, Stop
 
 SCORING_S = 3600.0
 """Seconds beyond a group's own deadline that its scorers, with their time-outs and retries, may need at most."""
+
+
+async def as_they_finish(
+    play: Callable[[GroupRequest], Coroutine[Any, Any, Group]], requests: Sequence[GroupRequest]
+) -> AsyncIterator[Group]:
+    """Play all groups at once and yield each when it has ended; those left when nobody reads on are cancelled."""
+    playing = [asyncio.create_task(play(request)) for request in requests]
+    try:
+        for finished in asyncio.as_completed(playing):
+            yield await finished
+    finally:
+        for task in playing:
+            task.cancel()
+        await asyncio.gather(*playing, return_exceptions=True)
 
 
 class GroupPlayer:
@@ -37,16 +52,9 @@ class GroupPlayer:
         """Close the orchestrator; the router belongs to others."""
         await self._orchestrator.close()
 
-    async def collect(self, requests: Sequence[GroupRequest]) -> AsyncIterator[Group]:
+    def collect(self, requests: Sequence[GroupRequest]) -> AsyncIterator[Group]:
         """Yield each group as soon as its last member is scored."""
-        playing = [asyncio.create_task(self._group(request)) for request in requests]
-        try:
-            for finished in asyncio.as_completed(playing):
-                yield await finished
-        finally:
-            for task in playing:
-                task.cancel()
-            await asyncio.gather(*playing, return_exceptions=True)
+        return as_they_finish(self._group, requests)
 
     async def _group(self, request: GroupRequest) -> Group:
         members = (self._member(request, member) for member in range(request.size))
