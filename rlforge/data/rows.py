@@ -164,12 +164,18 @@ def _content(value: Any, where: str) -> list[str]:
 
 
 def _tool_call(value: Any, where: str) -> ToolCall:
-    function = value.get("function") if isinstance(value, Mapping) else None
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        raise DataError(f"{where}: a tool call looks like {{id, function: {{name, arguments}}}}, not {_show(value)}")
+    function = _function(value, f"{where}: a tool call looks like {{id, function: {{name, arguments}}}}")
     arguments = function.get("arguments", "{}")
     text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
     return ToolCall(id=str(value.get("id", "")), name=function["name"], arguments=text)
+
+
+def _function(value: Any, like: str) -> Mapping[str, Any]:
+    """What OpenAI writes under `function`, with a name."""
+    function = value.get("function") if isinstance(value, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise DataError(f"{like}, not {_show(value)}")
+    return cast(Mapping[str, Any], function)
 
 
 def _tools(value: Any) -> tuple[ToolSpec, ...]:
@@ -179,11 +185,7 @@ def _tools(value: Any) -> tuple[ToolSpec, ...]:
 
 
 def _tool(value: Any, where: str) -> ToolSpec:
-    function = value.get("function") if isinstance(value, Mapping) else None
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        raise DataError(
-            f"{where}: a tool looks like {{function: {{name, description, parameters}}}}, not {_show(value)}"
-        )
+    function = _function(value, f"{where}: a tool looks like {{function: {{name, description, parameters}}}}")
     parameters = function.get("parameters") or {}
     if not isinstance(parameters, Mapping):
         raise DataError(f"{where}: parameters is a JSON Schema, not {_show(parameters)}")

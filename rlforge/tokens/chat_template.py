@@ -185,6 +185,9 @@ def _plain_tool(tool: ToolSpec) -> dict[str, Any]:
     }
 
 
+_USUAL = {key: place for place, key in enumerate(("type", "description", "enum", "properties", "required"))}
+
+
 def _in_order(schema: Any) -> Any:
     """A JSON Schema with its keys in the usual order: on the wire they have none, and no prompt may depend on that."""
     if isinstance(schema, list | tuple):
@@ -193,6 +196,3 @@ def _in_order(schema: Any) -> Any:
         return schema
     known = cast(Mapping[str, Any], schema)
     return {key: _in_order(known[key]) for key in sorted(known, key=lambda key: (_USUAL.get(key, len(_USUAL)), key))}
-
-
-_USUAL = {key: place for place, key in enumerate(("type", "description", "enum", "properties", "required"))}
