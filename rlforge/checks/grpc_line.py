@@ -17,6 +17,7 @@ from rlforge.checks.place import Place
 from rlforge.deadlines import deadline
 from rlforge.errors import DeadlineExceeded
 from rlforge.transports.certificates import read_pem
+from rlforge.transports.grpc_sending import send
 from rlforge.transports.grpc_status import END
 from rlforge.wire.pb import environment_pb2, reward_pb2, types_pb2
 
@@ -102,9 +103,7 @@ class GrpcLine:
             raise _fault(error, method.rpartition("/")[2]) from error
 
     def _stream(self, method: str, answer: Any, timeout_s: float | None) -> Any:
-        opened: Any = self._channel.stream_stream(
-            method, request_serializer=_bytes, response_deserializer=answer.FromString
-        )
+        opened: Any = self._channel.stream_stream(method, response_deserializer=answer.FromString)
         return opened(metadata=self._metadata, timeout=timeout_s)
 
 
@@ -122,9 +121,8 @@ class GrpcStream(Generic[Answer]):
 
     async def send(self, message: Message | bytes) -> None:
         """Send a message, or bytes that are none. What the server makes of it arrives with the next answer."""
-        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            async with deadline(self._patience_s, "the server to take a message"):
-                await self._call.write(message)
+        async with deadline(self._patience_s, "the server to take a message"):
+            await send(self._call, _bytes(message))
 
     async def answer(self, waiting_for: str = "an answer", within_s: float = 0) -> Answer:
         """The next message. Raises Fault when the stream ended instead, DeadlineExceeded when nothing came."""

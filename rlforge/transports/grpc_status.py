@@ -27,7 +27,7 @@ RETRY_AFTER = "retry-after-ms"
 SHOWN_CHARACTERS = 2000
 
 BROKEN_OFF = "Internal error from Core"
-"""What our own gRPC library says when it finds a stream gone while it writes."""
+"""What our own gRPC library says of a stream that no longer takes what we write, when the server has said nothing."""
 _TOO_LONG = re.compile("message.*(larger|exceeds)", re.IGNORECASE)
 """What gRPC libraries say of a message beyond their limit, with the same status as for want of room."""
 _MEANING: dict[StatusCode, type[RlforgeError]] = {

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
-
-import grpc.aio
 
 from rlforge.errors import EndpointBroken, EndpointUnavailable
 from rlforge.transports.grpc_call import asking
 from rlforge.transports.grpc_channel import Channels
+from rlforge.transports.grpc_sending import send
 from rlforge.transports.grpc_status import END
 from rlforge.types import Message, Observation, WorldStart
 from rlforge.wire.pb import environment_pb2 as pb
@@ -124,9 +122,8 @@ class Outbox:
         self._task.cancel()
 
     async def _send(self) -> None:
-        with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # the stream has ended: reading says why
-            while True:
-                await self._call.write(await self._action())
+        while await send(self._call, await self._action()):
+            pass
 
     async def _action(self) -> bytes:
         if said := self._next:

@@ -11,7 +11,6 @@ from rlforge.checks.hostile import GARBAGE, OVERSIZED_BYTES, WRONG_TOKENS, keeps
 from rlforge.checks.line import EnvironmentLine
 from rlforge.checks.properties import Failed, Property, Skipped
 from rlforge.errors import DeadlineExceeded
-from rlforge.transports.grpc_status import BROKEN_OFF
 from rlforge.wire.pb.environment_pb2 import Action, Observation
 from rlforge.wire.pb.types_pb2 import Message
 
@@ -58,18 +57,8 @@ async def _begun(case: EnvironmentCase, line: EnvironmentLine) -> Observation:
     world = line.world()
     try:
         return await world.ask(case.start())
-    except Fault as fault:
-        if fault.said != BROKEN_OFF:
-            raise
     finally:
         await world.free()
-    silent = (
-        line.world()
-    )  # the server ended the stream while we wrote, which hides its status: this time we only listen
-    try:
-        raise await silent.ending()
-    finally:
-        await silent.free()
 
 
 def _nonsense(case: EnvironmentCase) -> dict[str, Action]:
