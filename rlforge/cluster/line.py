@@ -10,7 +10,7 @@ import asyncio
 from itertools import count
 from typing import Any
 
-from rlforge.cluster.messages import BUFFER_BYTES, GIVEN_UP, Address, Call, Outbox, received, told
+from rlforge.cluster.messages import BUFFER_BYTES, GIVEN_UP, UNREADABLE, Address, Call, Outbox, received, told
 from rlforge.deadlines import deadline
 from rlforge.errors import ActorDied, DeadlineExceeded, RlforgeError
 
@@ -84,6 +84,8 @@ class Line:
         try:
             while answers := await received(reader):
                 for number, outcome, error in answers:
+                    if number == UNREADABLE:
+                        why = f"{self._name} cannot read a call: {error}"
                     self._settle(number, outcome, error)
         except Exception as error:  # noqa: BLE001 - a customer's value may refuse to be made again in any way
             why = f"an answer of {self._name} cannot be read: {told(error)}"

@@ -13,6 +13,7 @@ from rlforge.cluster.messages import (
     BUFFER_BYTES,
     GIVEN_UP,
     TOKEN_BYTES,
+    UNREADABLE,
     Address,
     Answer,
     Call,
@@ -50,6 +51,8 @@ class LineServer:
             if await self._greeted(reader):
                 while calls := await received(reader):
                     connection.take(calls)
+        except Exception as error:  # noqa: BLE001 - a customer's value may refuse to be made again in any way
+            connection.part(error)
         finally:
             connection.end()
             writer.close()
@@ -78,6 +81,12 @@ class _Connection:
                 self._running[number] = asyncio.create_task(self._answer(number, method, argument))
             elif number in self._running:
                 self._give_up(number)
+
+    def part(self, error: Exception) -> None:
+        """Tell the caller why none of its calls will be answered: which of them cannot be read, nobody can say."""
+        reason = f"{told(error)}; what a rollout carries must be importable in every part of the run"
+        self._outbox.put((UNREADABLE, None, RlforgeError(reason)))
+        self._outbox.flush()
 
     def end(self) -> None:
         """The caller is gone: end all its calls."""

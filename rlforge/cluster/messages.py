@@ -22,6 +22,9 @@ TOKEN_BYTES = 32
 GIVEN_UP = ""
 """In the place of a method: nobody waits for the call of this number any more."""
 
+UNREADABLE = -1
+"""In the place of a number: the answer to calls that came in a message nobody can read; the line ends with it."""
+
 Call: TypeAlias = tuple[int, str, Any]
 """Number, method, argument."""
 Answer: TypeAlias = tuple[int, Any, Exception | None]
@@ -52,12 +55,13 @@ class Outbox(Generic[Item]):
     def put(self, item: Item) -> None:
         """Send an item soon; nothing happens once the connection is closed."""
         if not self._items:
-            asyncio.get_running_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self.flush)
         self._items.append(item)
         if len(self._items) >= MOST:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what waits at once."""
         items, self._items = self._items, []
         if not items or self._writer.is_closing():
             return

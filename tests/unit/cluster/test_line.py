@@ -132,6 +132,16 @@ async def test_an_answer_that_cannot_be_read_ends_the_line_with_the_reason(line:
         assert "an answer of the part cannot be read: ValueError: invalid literal" in str(answer)
 
 
+async def test_a_call_that_cannot_be_read_ends_the_line_with_the_reason(line: Line, part: Part) -> None:
+    waiting = asyncio.ensure_future(line.call("wait", None))
+    await asyncio.wait_for(part.waiting.wait(), 5)
+    for answer in await asyncio.gather(waiting, line.call("double", OneWay()), return_exceptions=True):
+        assert isinstance(answer, ActorDied)
+        assert "the part cannot read a call: ValueError: invalid literal" in str(answer)
+        assert "must be importable in every part of the run" in str(answer)
+    await asyncio.wait_for(part.given_up.wait(), 5)
+
+
 async def test_a_call_that_is_given_up_ends_on_the_other_side(line: Line, part: Part) -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(line.call("wait", None), 0.05)
