@@ -173,16 +173,14 @@ async def test_server_that_is_gone_for_a_while_is_waited_for(scheme):
         address = f"{scheme}://127.0.0.1:{proxy.port}"
 
         async def restart():
-            await asyncio.sleep(0.05)
-            await proxy.stop()
             await asyncio.sleep(1.0)
             await proxy.start(proxy.port)
 
-        restarting = asyncio.create_task(restart())
         scorer = {"type": scheme, "address": address, "batch_size": 1, "opens_after": 2, "connect_timeout_s": 0.2}
         router = Router(Router.Config.parse({"scorers": [scorer]}))
         await router.start()
-        await asyncio.sleep(0.2)
+        await proxy.stop()
+        restarting = asyncio.create_task(restart())
         rewards = await router.reward(replies(20))
         assert restarting.done()
         metrics = await router.metrics()

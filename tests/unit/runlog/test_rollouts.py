@@ -1,6 +1,5 @@
 """Rollouts come back from the file as they went in."""
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,17 +135,6 @@ def test_half_a_surrogate_pair_costs_a_character_wherever_it_stands(tmp_path: Pa
     assert whole == list(group.rollouts)
     assert (back.error, back.reward.reason, back.reward.scores[0].output) == ("?", "?", "?")
     assert [m.text for m in (back.turns[0].message, *back.turns[0].observation, *back.task.messages)] == ["a?b"] * 3
-
-
-def test_writing_a_step_is_cheap(tmp_path: Path) -> None:
-    groups = [_group(index) for index in range(32)]
-    write_rollouts(tmp_path / "warm.parquet", groups)
-    seconds: list[float] = []
-    for repeat in range(10):
-        start = time.perf_counter()
-        write_rollouts(tmp_path / f"{repeat}.parquet", groups)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.02
 
 
 def test_torn_file_is_named(tmp_path: Path) -> None:
