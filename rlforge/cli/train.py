@@ -161,9 +161,10 @@ def _progress(folder: RunFolder, as_json: bool) -> Display | Lines:
 
 def _model(recipe: Path, model: str | None) -> str | None:
     """A checkpoint of the run where `recipe` is one, else as it stands."""
+    from rlforge.model_folder import is_model_folder
     from rlforge.runlog.folder import RunFolder
 
-    if not (recipe / "run.json").is_file() or (model and (Path(model) / "config.json").is_file()):
+    if not (recipe / "run.json").is_file() or (model and is_model_folder(model)):
         return model
     folder = RunFolder.open(recipe)
     return str(folder.resolve(model or _last_trained(folder)).path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import random
 from pathlib import Path
@@ -17,6 +16,7 @@ from rlforge.errors import ActorDied
 from rlforge.generators.admission import Fence, admit
 from rlforge.generators.config import GeneratorConfig
 from rlforge.generators.counters import Counters
+from rlforge.model_folder import model_config
 from rlforge.seeds import derive_seed
 from rlforge.types import Completion, FinishReason, GenerateRequest, LoadReport, Manifest, Metrics
 from rlforge.weights.proof import prove
@@ -45,8 +45,7 @@ class ScriptedGenerator:
 
     async def start(self) -> None:
         """Read vocabulary and context from the model folder, where there is one."""
-        path = Path(self._model) / "config.json"
-        self._shape = json.loads(path.read_text()) if path.is_file() else {}
+        self._shape = model_config(self._model)
         self._open = True
 
     async def generate(self, request: GenerateRequest) -> Completion:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +14,7 @@ from rlforge.errors import ActorDied, ExtensionError, SetupError, attribute
 from rlforge.generators.admission import Fence, admit
 from rlforge.generators.config import GeneratorConfig
 from rlforge.generators.counters import Counters
+from rlforge.model_folder import is_model_folder
 from rlforge.types import Completion, GenerateRequest, LoadReport, Manifest, Metrics
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class TransformersGenerator:
 
     async def start(self) -> None:
         """Load the model. Raises SetupError when transformers or the folder is missing."""
-        if not (Path(self._folder) / "config.json").is_file():
+        if not is_model_folder(self._folder):
             raise SetupError(f"loading a model from '{self._folder}': no config.json there; give a Hugging Face folder")
         try:
             from rlforge.generators.transformers_model import Model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -13,6 +12,7 @@ from rlforge.errors import ActorDied, ExtensionError, SetupError, WeightSyncErro
 from rlforge.generators.admission import Fence, admit
 from rlforge.generators.config import GeneratorConfig
 from rlforge.generators.counters import Counters
+from rlforge.model_folder import is_model_folder
 from rlforge.types import Completion, GenerateRequest, LoadReport, Manifest, Metrics
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class VLLMGenerator:
 
     async def start(self) -> None:
         """Start the engine. Raises SetupError when vLLM is missing or cannot start, DeadlineExceeded when it hangs."""
-        if not (Path(self._model) / "config.json").is_file():
+        if not is_model_folder(self._model):
             raise SetupError(
                 f"starting vLLM on '{self._model}': no config.json there; a model is a Hugging Face folder"
             )

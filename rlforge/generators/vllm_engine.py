@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import multiprocessing
 import os
 import threading
@@ -11,7 +10,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import count
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,7 +26,8 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from rlforge.deadlines import deadline
-from rlforge.errors import ActorDied, DeadlineExceeded, SetupError, WeightSyncError
+from rlforge.errors import ActorDied, ConfigError, DeadlineExceeded, SetupError, WeightSyncError
+from rlforge.model_folder import model_config, positions
 from rlforge.processes import OWNER_VARIABLE, descendants, end_processes, mapped_segments, remove_segments
 from rlforge.types import Completion, FinishReason, GenerateRequest, LoadReport, Manifest, Sampling
 from rlforge.weights.vllm_plugin import BACKEND
@@ -173,7 +172,7 @@ class Engine:
     def _arguments(self) -> AsyncEngineArgs:
         config, on_cpu = self._config, current_platform.is_cpu()
         kv_cache_gb = config.kv_cache_gb or (1.0 if on_cpu else None)
-        context = config.context or _model_context(self._model)
+        context = config.context or _context(self._model)
         return AsyncEngineArgs(
             model=self._model,
             dtype=cast(Any, _dtype(self._model) if config.dtype == "auto" else config.dtype),
@@ -292,14 +291,11 @@ def _completion(output: CompletionOutput) -> Completion | None:
 
 def _dtype(model: str) -> str:
     """The type the folder's weights have: vLLM's own `auto` would turn float32 into 16 bits."""
-    config = _text_config(model)
+    config = model_config(model)
     return str(config.get("dtype") or config.get("torch_dtype") or "auto")
 
 
-def _model_context(model: str) -> int:
-    return int(_text_config(model)["max_position_embeddings"])
-
-
-def _text_config(model: str) -> dict[str, Any]:
-    config = json.loads((Path(model) / "config.json").read_text())
-    return config | config.get("text_config", {})
+def _context(model: str) -> int:
+    if said := positions(model):
+        return said
+    raise ConfigError(f"'{model}/config.json' does not say max_position_embeddings; set `context` of the generator")

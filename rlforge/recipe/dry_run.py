@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any, Literal
 
 from rlforge.learner.config import ModelInitConfig
+from rlforge.model_folder import model_config, positions
 from rlforge.recipe.document import ModelConfig, Recipe
 
 STEPS = 2
@@ -51,7 +50,7 @@ def _shorten(stage: dict[str, Any], names: set[str]) -> None:
 
 def _tiny(model: ModelConfig) -> ModelConfig:
     """Two narrow layers; a model from the hub gets a byte tokenizer, because its own may not be on this machine."""
-    context = model.init.context if model.init else _stored(model).get("max_position_embeddings", 2048)
+    context = model.init.context if model.init else positions(str(model.path)) or 2048
     shape = ModelInitConfig(
         architecture=_architecture(model),
         hidden_size=64,
@@ -61,7 +60,9 @@ def _tiny(model: ModelConfig) -> ModelConfig:
         head_dim=32,
         intermediate_size=128,
         context=min(context, 4096),
-        tie_embeddings=model.init.tie_embeddings if model.init else _stored(model).get("tie_word_embeddings", True),
+        tie_embeddings=model.init.tie_embeddings
+        if model.init
+        else model_config(str(model.path)).get("tie_word_embeddings", True),
     )
     tokenizer = model.tokenizer.model_dump() if model.init else {"type": "byte"}
     return ModelConfig.parse({"init": shape.model_dump(), "tokenizer": tokenizer})
@@ -70,10 +71,5 @@ def _tiny(model: ModelConfig) -> ModelConfig:
 def _architecture(model: ModelConfig) -> Literal["qwen3", "llama"]:
     if model.init:
         return model.init.architecture
-    told = str(_stored(model).get("model_type", model.path)).lower()
+    told = str(model_config(str(model.path)).get("model_type", model.path)).lower()
     return "llama" if "llama" in told else "qwen3"
-
-
-def _stored(model: ModelConfig) -> dict[str, Any]:
-    file = Path(model.path or "") / "config.json"
-    return json.loads(file.read_text(encoding="utf-8")) if model.path and file.is_file() else {}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ from rlforge.errors import DeadlineExceeded, EndpointError, RlforgeError
 from rlforge.interfaces import Source
 from rlforge.loops.rl import RLConfig
 from rlforge.loops.stage import StageConfig
+from rlforge.model_folder import positions
 from rlforge.recipe.document import Recipe
 from rlforge.registry import SOURCES
 from rlforge.rewards.config import ScorerConfig
@@ -88,14 +88,8 @@ class Case:
     @cached_property
     def positions(self) -> int | None:
         """Longest sequence in tokens that the model has positions for; None when it cannot be known yet."""
-        init = self.recipe.model.init
-        return init.context if init else positions_in(self.model_config)
-
-    @cached_property
-    def model_config(self) -> dict[str, Any]:
-        """config.json of the recipe's model folder; empty without a folder."""
-        file = Path(self.recipe.model.path or "") / "config.json"
-        return json.loads(file.read_text(encoding="utf-8")) if self.recipe.model.path and file.is_file() else {}
+        model = self.recipe.model
+        return model.init.context if model.init else positions(str(model.path))
 
     def rewards(self, stage: StageConfig) -> Router.Config | None:
         """Scorers of a stage: its own or the recipe's."""
@@ -129,8 +123,3 @@ class Case:
 
 
 _NONE: Sequence[ScorerConfig] = ()
-
-
-def positions_in(model_config: Mapping[str, Any]) -> int | None:
-    """Positions that a model has by its config.json, in tokens; None where it does not say."""
-    return model_config.get("text_config", model_config).get("max_position_embeddings")

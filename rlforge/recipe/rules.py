@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from rlforge.data.text import TextSource
 from rlforge.errors import ConfigError
 from rlforge.loops.sft import SFTConfig
+from rlforge.model_folder import is_model_folder
 from rlforge.recipe.findings import Case, Finding, UsedSource
 from rlforge.registry import ALGORITHMS, suggest
 from rlforge.rewards.python.scorer import PythonScorer, check_function
@@ -237,7 +238,7 @@ def _sources_beyond_the_limit(used: Sequence[UsedSource], limit: int, place: str
 def model_exists(case: Case) -> Iterator[Finding]:
     """A model folder has a config.json."""
     path = case.recipe.model.path
-    if path and Path(path).is_absolute() and not (Path(path) / "config.json").is_file():
+    if path and Path(path).is_absolute() and not is_model_folder(path):
         yield Finding(
             severity="error",
             key="model.path",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from rlforge.learner.schedule import anneal_start
 from rlforge.loops.stage import StageConfig
+from rlforge.model_folder import is_model_folder
 from rlforge.recipe.findings import Case, Finding
 from rlforge.registry import suggest
 from rlforge.runlog.checkpoints import step_named
@@ -19,7 +19,7 @@ def starts_exist(case: Case) -> Iterator[Finding]:
     names = [stage.name for stage in case.recipe.stage_list]
     for index, stage in enumerate(case.recipe.stage_list):
         start = stage.start_from
-        if start is None or start.partition("/")[0] in names[:index] or (Path(start) / "config.json").is_file():
+        if start is None or start.partition("/")[0] in names[:index] or is_model_folder(start):
             continue
         known = ", ".join(f"{name}/final" for name in names[:index]) or "none before this one"
         yield Finding(

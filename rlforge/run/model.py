@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -13,8 +12,8 @@ from pathlib import Path
 from rlforge.data.rows import texts_of
 from rlforge.errors import ConfigError
 from rlforge.interfaces import Source
+from rlforge.model_folder import is_model_folder
 from rlforge.recipe import ModelConfig
-from rlforge.recipe.findings import positions_in
 from rlforge.seeds import derive_seed
 from rlforge.tokens.tokenizer import build_tokenizer
 
@@ -46,14 +45,9 @@ def checked_model_folder(path: str) -> str:
     Raises ConfigError when there is no such folder or hub model, or when it is no model.
     """
     folder = Path(path) if Path(path).is_dir() else _fetched(path)
-    if not (folder / "config.json").is_file():
+    if not is_model_folder(folder):
         raise ConfigError(f"model folder '{folder}' has no config.json; give a folder in Hugging Face layout")
     return str(folder)
-
-
-def context_of(folder: str) -> int | None:
-    """Positions that the model of a folder has, in tokens; None where its config.json does not say."""
-    return positions_in(json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")))
 
 
 def _fetched(name: str) -> Path:

@@ -17,12 +17,13 @@ from rlforge.loops.rl import RLConfig, run_rl
 from rlforge.loops.sft import SFTConfig, run_sft
 from rlforge.loops.stage import StageConfig
 from rlforge.loops.stage_run import StageParts, StageRun
+from rlforge.model_folder import positions
 from rlforge.processes import sweep_shared_memory
 from rlforge.recipe import Recipe
 from rlforge.registry import CLUSTERS
 from rlforge.rewards.router import Router
 from rlforge.run.interrupt import Interrupt
-from rlforge.run.model import checked_model_folder, context_of, prepare_model
+from rlforge.run.model import checked_model_folder, prepare_model
 from rlforge.run.parts import (
     collector_of,
     every_source,
@@ -143,7 +144,7 @@ class Run:
                 for evaluation in config.evaluations
                 if collector is not None
             ],
-            context=context_of(model),
+            context=positions(model),
             renderer=ChatRenderer.from_folder(model, chat=config.type != "pretrain"),
             folder=self._folder,
             progress=self._progress,
