@@ -9,10 +9,8 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from collections.abc import Generator as SyncGenerator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
-import psutil
 import ray
 from ray._private import ray_constants
 from ray.exceptions import RayActorError, RayTaskError
@@ -20,6 +18,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from rlforge.cluster.actors import GeneratorActor, LearnerActor, RouterActor, WorkerActor
 from rlforge.cluster.config import ClusterConfig
 from rlforge.cluster.janitor import Janitor
+from rlforge.cluster.last_words import LastWords
 from rlforge.cluster.line import Line
 from rlforge.cluster.messages import Address
 from rlforge.cluster.placement import generator_gpus, learner_gpus
@@ -226,10 +225,9 @@ class OnRay:
     def __init__(self, config: ClusterConfig, *, run_id: str) -> None:
         self._config = config
         self._run_id = run_id
-        self._folder: Path | None = None
         self._janitor: Janitor | None = None
         self._remotes: list[Any] = []
-        self._pids: dict[str, int] = {}
+        self._last_words = LastWords()
         self._spreads: list[int] = []
 
     async def start(self) -> None:
@@ -250,8 +248,9 @@ class OnRay:
             ) from error
 
     def _start_private(self) -> None:
-        self._folder = make_ray_folder()
-        self._janitor = Janitor(self._run_id, self._folder)
+        folder = make_ray_folder()
+        self._janitor = Janitor(self._run_id, folder)
+        self._last_words = LastWords(folder / "session_latest" / "logs")
         with boundary("Ray", "starting on loopback"), _only_loopback():
             ray.init(
                 address="local",
@@ -259,7 +258,7 @@ class OnRay:
                 include_dashboard=False,
                 object_store_memory=self._config.object_store_mb * 2**20,
                 _node_ip_address=LOOPBACK,
-                _temp_dir=str(self._folder),
+                _temp_dir=str(folder),
                 **_QUIET,
             )
 
@@ -321,7 +320,7 @@ class OnRay:
             body.uncancel()
             raise deaths[0] from None
         except ActorDied as error:
-            raise ActorDied(f"{error}\n{self._all_last_words(str(error))}".rstrip()) from error
+            raise ActorDied(f"{error}\n{self._last_words.of_the_dead(str(error))}".rstrip()) from error
         finally:
             watcher.cancel()
 
@@ -355,7 +354,7 @@ class OnRay:
     async def _alive(self, remote: Remote) -> None:
         async with deadline(self._config.start_deadline_s, f"the process of {remote.name} to come up"):
             with remote.attributed():
-                self._pids[remote.name] = await remote.handle.pid.remote()
+                self._last_words.expect(remote.name, await remote.handle.pid.remote())
 
     async def _watch(self, body: asyncio.Task[Any], deaths: list[ActorDied]) -> None:
         """Ask every part again and again; one that is too busy to answer does not hold up the others."""
@@ -368,25 +367,11 @@ class OnRay:
                     await asyncio.wait(asked.values(), timeout=HEARTBEAT_S, return_when=asyncio.FIRST_EXCEPTION)
                 answered = {remote: asked.pop(remote).exception() for remote in list(asked) if asked[remote].done()}
                 news = [(r, error) for r, error in answered.items() if error and r in self._remotes]
-                deaths += [ActorDied(f"{error}\n{self._last_words(remote.name)}") for remote, error in news]
+                deaths += [ActorDied(f"{error}\n{self._last_words.of(remote.name)}") for remote, error in news]
             body.cancel()
         finally:
             for beat in asked.values():
                 beat.cancel()
-
-    def _all_last_words(self, news: str) -> str:
-        """Of every part that is dead, or that the news says lost a process of its own."""
-        dead = [name for name, pid in self._pids.items() if not psutil.pid_exists(pid) or name in news]
-        return "\n".join(self._last_words(name) for name in dead)
-
-    def _last_words(self, name: str, lines: int = 15) -> str:
-        """The end of what the process wrote, from the session's log folder; nothing on a cluster we attached to."""
-        if self._folder is None or name not in self._pids:
-            return ""
-        logs = (self._folder / "session_latest" / "logs").glob(f"worker-*-{self._pids[name]}.*")
-        said = [line for log in sorted(logs) for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        said = [line for line in said if not line.startswith((":job_id:", ":actor_name:"))]
-        return f"last words of {name}:\n" + "\n".join(said[-lines:]) if said else f"{name} left no last words"
 
 
 @contextmanager
