@@ -33,11 +33,11 @@ def item_from_row(
     kind = kind or _kind(row)
     extra = {key: value for key, value in row.items() if key not in _KEYS[kind]}
     if extra and not keep_extra:
-        raise DataError(_extra_key(next(iter(extra)), kind))
+        raise DataError(_extra_key(next(iter(extra)), kind, row))
     row_id = row.get("id", default_id)
     if not isinstance(row_id, str | int) or isinstance(row_id, bool):
         raise DataError(f"id is a text or a whole number, not {_show(row_id)}")
-    return _BUILD[kind](row, f"{source}/{row_id}", source, extra)
+    return _readable(_BUILD[kind](row, f"{source}/{row_id}", source, extra))
 
 
 def as_conversation(item: Item) -> Conversation:
@@ -70,6 +70,28 @@ def texts_of(item: Item) -> Iterator[str]:
         yield from (json.dumps([tool.name, tool.description, tool.parameters]) for tool in item.tools)
     if isinstance(item, Task) and item.answer is not None:
         yield answer_text(item.answer)
+
+
+def _readable(item: Item) -> Item:
+    """The item, if its text can be written: half a surrogate pair, which JSON can escape, ends every tokenizer."""
+    for text in _written(item):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            half = text[error.start]
+            raise DataError(f"half a surrogate pair, {half!r}, is no character; it stands in {_show(text)}") from None
+    return item
+
+
+def _written(item: Item) -> Iterator[str]:
+    if isinstance(item, Document):
+        yield item.text
+        return
+    for message in item.messages:
+        yield message.text
+        yield from (f"{call.name}{call.arguments}" for call in message.tool_calls)
+    if isinstance(item, Task) and isinstance(item.answer, str):
+        yield item.answer
 
 
 def _kind(row: Mapping[str, Any]) -> Kind:
@@ -147,9 +169,16 @@ def _message(value: Any, where: str) -> Message:
     return Message(
         role=role,
         content=tuple(TextPart(text=text) for text in _content(value.get("content"), f"{where}.content")),
-        tool_calls=tuple(_tool_call(call, f"{where}.tool_calls") for call in value.get("tool_calls") or ()),
-        tool_call_id=value.get("tool_call_id"),
+        tool_calls=tuple(_tool_call(call, f"{where}.tool_calls") for call in _calls(value, where)),
+        tool_call_id=_string(value.get("tool_call_id") or "", f"{where}.tool_call_id") or None,
     )
+
+
+def _calls(message: Mapping[str, Any], where: str) -> Sequence[Any]:
+    calls = message.get("tool_calls") or ()
+    if not isinstance(calls, Sequence) or isinstance(calls, str):
+        raise DataError(f"{where}.tool_calls is a list of tool calls, not {_show(calls)}")
+    return cast(Sequence[Any], calls)
 
 
 def _content(value: Any, where: str) -> list[str]:
@@ -199,10 +228,13 @@ def _string(value: Any, what: str) -> str:
     return value
 
 
-def _extra_key(key: str, kind: Kind) -> str:
+def _extra_key(key: str, kind: Kind, row: Mapping[str, Any]) -> str:
     known = _KEYS[kind]
     place = "put it under 'info' or set extra_keys: keep" if kind == "tasks" else "set extra_keys: keep to pass over it"
-    return f"unknown key '{key}' in {kind}. {suggest(key, known)}Known: {', '.join(known)}; {place}"
+    ours = "answer" if "prompt" in row or "messages" in row else "prompt"
+    other = f"; if it is the {ours}, a jsonl source reads it by columns: {{{ours}: {key}}}"
+    renamed = other if kind == "tasks" and ours not in row else ""
+    return f"unknown key '{key}' in {kind}. {suggest(key, known)}Known: {', '.join(known)}; {place}{renamed}"
 
 
 def _show(value: object) -> str:
