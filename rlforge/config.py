@@ -98,6 +98,11 @@ def _explain(model: type[BaseModel], item: Any, where: str) -> str:
     message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] in ("value_error", "default_factory_not_called"):
         return f"{path}: {message}" if path else message
+    if item["type"] in ("model_type", "dict_type", "list_type"):
+        known = _fields_at(model, location) if item["type"] == "model_type" else []
+        form = "a list" if item["type"] == "list_type" else "a mapping, {key: value}"
+        keys = f". Known keys: {', '.join(sorted(known))}" if known else ""
+        return f"{path}={item['input']!r}: input should be {form}{keys}"
     return f"{path}={item['input']!r}: {message[:1].lower()}{message[1:]}"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from rlforge.errors import ConfigError
 from rlforge.recipe.environments import ENVIRONMENT_RULES, endpoints_answer
 from rlforge.recipe.findings import Case, Finding
+from rlforge.recipe.generators import GENERATOR_RULES
 from rlforge.recipe.load import Document, read_document
 from rlforge.recipe.machine import memory_fits
 from rlforge.recipe.rules import RULES
@@ -31,5 +32,9 @@ def check_document(document: Document) -> list[Finding]:
 
 def check_case(case: Case) -> list[Finding]:
     """Findings of every rule, errors first."""
-    found = [finding for rule in (*RULES, *START_RULES, *ENVIRONMENT_RULES, memory_fits) for finding in rule(case)]
+    found = [
+        finding
+        for rule in (*RULES, *START_RULES, *GENERATOR_RULES, *ENVIRONMENT_RULES, memory_fits)
+        for finding in rule(case)
+    ]
     return sorted(found, key=lambda finding: finding.severity != "error")

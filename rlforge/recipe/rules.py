@@ -343,4 +343,5 @@ RULES: tuple[Rule, ...] = (
     scorers_name_sources_that_exist,
     stop_rules_can_fire,
 )
-"""Rules with no file of their own; the memory plan is in `machine.py`, where stages start in `starts.py`."""
+"""Rules with no file of their own; the memory plan is in `machine.py`, where stages start in `starts.py`, who asks
+generators in `generators.py`."""

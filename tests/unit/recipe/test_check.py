@@ -63,6 +63,8 @@ def test_every_schema_error_is_a_finding(sound: Path) -> None:
             "no evaluation",
         ),
         ("rewards=null", "stages.grpo", "names no scorer"),
+        ("generators.polcy=vllm", "generators.polcy", "nothing asks it. Did you mean 'policy'"),
+        ("rewards.scorers=[{type: judge, generator: j, rubric: r}]", "rewards.scorers.0.generator", "Known: none"),
     ],
 )
 def test_rule_across_keys_says_why(sound: Path, override: str, key: str, words: str) -> None:

@@ -158,6 +158,8 @@ def test_override_below_a_part_that_the_recipe_leaves_out_takes_the_default_type
         ("stages.grpo.data.3.path=x", "write a number below 1"),
         ("learner.lr.x=1", "has no keys below it"),
         ("steps", "not of the form key=value"),
+        ("cluster=ray", r"cluster='ray': input should be a mapping, \{key: value\}. Known keys: .*type"),
+        ("data=tasks.jsonl", "data='tasks.jsonl': input should be a list"),
     ],
 )
 def test_wrong_override_is_refused_with_the_way_out(recipe_path: Path, override: str, message: str) -> None:
