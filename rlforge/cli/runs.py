@@ -89,8 +89,8 @@ def rollouts(
     run: Run,
     stage: Stage = None,
     step: Annotated[int | None, typer.Option("--step", help="Step; the last one if left out.")] = None,
-    worst: Annotated[int | None, typer.Option("--worst", help="The so many of lowest reward.")] = None,
-    best: Annotated[int | None, typer.Option("--best", help="The so many of highest reward.")] = None,
+    worst: Annotated[int | None, typer.Option("--worst", min=1, help="The so many of lowest reward.")] = None,
+    best: Annotated[int | None, typer.Option("--best", min=1, help="The so many of highest reward.")] = None,
     unscored: Annotated[bool, typer.Option("--unscored", help="Only those without a reward.")] = False,
     runs_dir: RunsFolder = "runs",
     as_json: AsJson = False,
@@ -163,9 +163,11 @@ def _told(metrics: dict[str, float]) -> str:
 
 
 def _step_with_rollouts(folder: RunFolder, stage: str | None, step: int | None) -> tuple[str, int]:
-    stages = [name for name in ([stage] if stage else _stage_names(folder)) if folder.rollout_steps(name)]
+    kept = [name for name in _stage_names(folder) if folder.rollout_steps(name)]
+    stages = [name for name in kept if stage in (None, name)]
     if not stages:
-        raise RunError(f"{folder.path} keeps no rollouts{f' of stage {stage!r}' if stage else ''} (yet)")
+        others = f". {suggest(stage or '', kept)}Stages with rollouts: {', '.join(kept)}" if kept else " (yet)"
+        raise RunError(f"{folder.path} keeps no rollouts{f' of stage {stage!r}' if stage else ''}{others}")
     steps = folder.rollout_steps(stages[-1])
     if step is not None and step not in steps:
         raise RunError(f"stage '{stages[-1]}' keeps no rollouts of step {step}; it has steps {steps[0]} to {steps[-1]}")
@@ -178,7 +180,7 @@ def _chosen(every: list[Rollout], worst: int | None, best: int | None, unscored:
     if worst is None and best is None:
         return every
     ranked = sorted((rollout for rollout in every if rollout.scored), key=_reward)
-    return [*ranked[: worst or 0], *reversed(ranked[len(ranked) - (best or 0) :])]
+    return [*ranked[: worst or 0], *ranked[::-1][: best or 0]]
 
 
 def _reward(rollout: Rollout) -> float:

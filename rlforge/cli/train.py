@@ -41,13 +41,12 @@ def train(
     # the recipe loads every part it names; `rlforge --help` loads none
     from rlforge.cli.watch import Log
 
-    if (recipe is None) == (resume is None):
-        raise ConfigError("name a recipe to run, or a run to go on with (--resume RUN), exactly one of them")
     if resume:
-        folder, plan = _resumed(resume, runs_dir or "runs", overrides)
+        beside = [*([str(recipe)] if recipe else []), *(overrides or ()), *(["--dry-run"] if dry_run else [])]
+        folder, plan = _resumed(resume, runs_dir or "runs", beside, stage)
     else:
         placed = [f"runs_dir={runs_dir}"] if runs_dir else []
-        folder, plan = _created(recipe, [*(overrides or ()), *placed], dry_run)
+        folder, plan = _created(recipe, [*(overrides or ()), *placed], dry_run, stage)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # theirs would write through ours
     progress = _progress(folder, as_json)
     try:
@@ -102,14 +101,17 @@ async def _trained(recipe: Recipe, folder: RunFolder, progress: Display | Lines,
     return await run_train(recipe, folder=folder, progress=progress, only_stage=stage)
 
 
-def _created(recipe: Path | None, overrides: list[str], dry: bool) -> tuple[RunFolder, Recipe]:
+def _created(recipe: Path | None, overrides: list[str], dry: bool, stage: str | None) -> tuple[RunFolder, Recipe]:
     from rlforge.recipe.check import check_document
     from rlforge.recipe.dry_run import dry_run
     from rlforge.recipe.load import read_document
+    from rlforge.run.stages import chosen_stages
     from rlforge.runlog.folder import RunFolder
 
-    assert recipe is not None
+    if recipe is None:
+        raise ConfigError("there is nothing to train: name a recipe, or a run to go on with (--resume RUN)")
     document = read_document(recipe, overrides)
+    chosen_stages(document.recipe(), stage)
     _refuse(check_document(document))
     plan = dry_run(document.recipe()) if dry else document.recipe()
     return RunFolder.create(_free_name(Path(plan.runs_dir), plan.name), plan.yaml()), plan
@@ -129,16 +131,18 @@ def _warn(said: str) -> None:
     messages().print(f"warning: {said}", markup=False)
 
 
-def _resumed(run: str, runs_dir: str, overrides: list[str] | None) -> tuple[RunFolder, Recipe]:
+def _resumed(run: str, runs_dir: str, beside: list[str], stage: str | None) -> tuple[RunFolder, Recipe]:
     from rlforge.cli.runs import find_run
     from rlforge.recipe.load import load_recipe
+    from rlforge.run.stages import chosen_stages
     from rlforge.runlog.folder import RunFolder
 
-    if overrides:
-        raise ConfigError(f"a run goes on with the recipe it began with; leave out {', '.join(overrides)}")
+    if beside:
+        raise ConfigError(f"--resume {run}: a run goes on with the recipe it began with; leave out {', '.join(beside)}")
     path = find_run(run, runs_dir)
-    folder = RunFolder.resume(path)
-    return folder, load_recipe(folder.recipe_path)
+    plan = load_recipe(RunFolder.open(path).recipe_path)
+    chosen_stages(plan, stage)
+    return RunFolder.resume(path), plan
 
 
 def _free_name(runs: Path, name: str) -> Path:

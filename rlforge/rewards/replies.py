@@ -35,13 +35,22 @@ def rollouts_from_jsonl(path: str | Path) -> list[Rollout]:
 def _read(path: Path) -> Iterator[Rollout]:
     if not path.is_file():
         raise DataError(f"there is no file {path} to read rollouts from")
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 try:
-                    yield _rollout(json.loads(line), number)
-                except (ValueError, DataError) as error:
+                    yield _rollout(_row(line), number)
+                except DataError as error:
                     raise DataError(f"{path}:{number}: {error}") from error
+
+
+def _row(line: bytes) -> object:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"not valid JSON: {error.msg} at column {error.colno}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"not valid UTF-8 at byte {error.start} of the line") from error
 
 
 def _rollout(row: object, number: int) -> Rollout:

@@ -171,7 +171,20 @@ def test_train_refuses_what_the_doctor_refuses_before_a_folder_is_made(
 
 def test_train_wants_a_recipe_or_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert _main("train") == 2
-    assert "exactly one" in capsys.readouterr().err
+    assert "name a recipe, or a run to go on with (--resume RUN)" in capsys.readouterr().err
+
+
+def test_run_that_goes_on_takes_nothing_beside_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main("train", "--resume", str(run), "learner.lr=1", "seed=2", "--dry-run") == 2
+    assert "leave out learner.lr=1, seed=2, --dry-run" in capsys.readouterr().err
+
+
+def test_train_refuses_an_unknown_stage_before_a_folder_is_made(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main("train", str(recipe), f"runs_dir={recipe.parent / 'runs'}", "--stage", "grop") == 2
+    assert "no stage 'grop'. Did you mean 'grpo'" in capsys.readouterr().err
+    assert not (recipe.parent / "runs").exists()
 
 
 def test_runs_list_and_show_read_the_folder(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,6 +206,19 @@ def test_worst_rollouts_come_with_scores_and_reasons(run: Path, capsys: pytest.C
     assert _main("runs", "rollouts", str(run), "--unscored", "--json") == 0
     [rollout] = json.loads(capsys.readouterr().out)["rollouts"]
     assert (rollout["replies"], rollout["reward"]) == (["reply-3 [bold]"], None)
+
+
+def test_more_of_the_best_than_there_are_shows_all_that_are_scored(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main("runs", "rollouts", str(run), "--best", "4", "--json") == 0
+    assert [rollout["reward"] for rollout in json.loads(capsys.readouterr().out)["rollouts"]] == [2.0, 1.0, 0.0]
+    assert _main("runs", "rollouts", str(run), "--worst", "-1") == 2
+
+
+def test_stage_without_rollouts_is_told_which_have_some(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main("runs", "rollouts", str(run), "--stage", "grop") == 1
+    assert "no rollouts of stage 'grop'. Did you mean 'grpo'? Stages with rollouts: grpo" in capsys.readouterr().err
 
 
 def test_step_without_rollouts_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,3 +248,17 @@ def test_reward_check_tells_outcomes_and_fails_when_some_stay_unscored(
     assert _main("reward", "check", f"{function}:reward", "--on", str(rollouts), "--json") == 1
     report = json.loads(capsys.readouterr().out)
     assert (report["rollouts"], report["scored"], report["mean"]) == (2, 1, 1.0)
+
+
+def test_reward_check_takes_the_settings_that_a_recipe_would_give(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    function = tmp_path / "reward.py"
+    function.write_text("def reward(rollouts, bonus):\n    return [len(rollouts) + bonus for _ in rollouts]\n")
+    rollouts = tmp_path / "rollouts.jsonl"
+    rollouts.write_text('{"prompt": "1+1=", "reply": "2"}\n{"prompt": "1+1=", "reply": "3"}\n')
+    command = ("reward", "check", f"{function}:reward", "--on", str(rollouts))
+    assert _main(*command, "batch=true", "options.bonus=0.5", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["mean"] == 2.5
+    assert _main(*command, "batsh=true") == 2
+    assert "unknown key 'batsh'. Did you mean 'batch'" in capsys.readouterr().err

@@ -32,7 +32,7 @@ def test_task_beside_the_reply_or_under_its_own_key(tmp_path):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ("{", "Expecting property name"),
+        ("{", "not valid JSON: Expecting property name"),
         ([1], "a row must be a JSON object"),
         ({"prompt": "a"}, "'reply' must be a text, not None"),
         ({"reply": "a"}, "'prompt' or its 'messages'"),
@@ -52,6 +52,13 @@ def test_bad_row_is_named_by_file_and_line(tmp_path, row, said):
         rollouts_from_jsonl(path)
     assert f"{path}:2: " in str(refused.value)
     assert said in str(refused.value)
+
+
+def test_bytes_that_are_not_utf8_are_named_by_line_and_a_mark_before_the_first_is_no_fault(tmp_path):
+    path = tmp_path / "replies.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"prompt": "a", "reply": "b"}\n{"prompt": "a", "reply": "\xff"}\n')
+    with pytest.raises(DataError, match=r"replies.jsonl:2: not valid UTF-8 at byte 26"):
+        rollouts_from_jsonl(path)
 
 
 def test_empty_or_missing_file_is_refused(tmp_path):
