@@ -381,6 +381,8 @@ class Rollout:
     seed: int
     turns: tuple[Turn, ...]
     stop_reason: StopReason
+    opening: tuple[Message, ...] = ()
+    """What its world first showed, behind the task's messages and before the first turn; empty without a world."""
     sampling: Sampling = field(default_factory=Sampling)
     role: str = "agent"
     """Name of the part this rollout plays; children have roles of their own."""

@@ -195,7 +195,7 @@ def _plain(rollout: Rollout) -> dict[str, Any]:
         "id": rollout.id,
         "task": rollout.task.id,
         "answer": rollout.task.answer,
-        "prompt": [{"role": message.role, "text": message.text} for message in rollout.task.messages],
+        "prompt": [{"role": message.role, "text": message.text} for message in _shown_first(rollout)],
         "replies": [turn.message.text for turn in rollout.turns],
         "turns": [_plain_turn(turn) for turn in rollout.turns],
         "stop_reason": rollout.stop_reason.value,
@@ -205,6 +205,10 @@ def _plain(rollout: Rollout) -> dict[str, Any]:
         "scores": [asdict(score) for score in reward.scores] if reward else [],
         "children": [_plain(child) for child in rollout.children],
     }
+
+
+def _shown_first(rollout: Rollout) -> tuple[Message, ...]:
+    return (*rollout.task.messages, *rollout.opening)
 
 
 def _plain_turn(turn: Turn) -> dict[str, Any]:
@@ -223,7 +227,7 @@ def _print_rollout(rollout: Rollout) -> None:
     reward = rollout.reward
     value = "unscored" if reward is None or reward.value is None else f"{reward.value:g}"
     console.rule(Text(f"{rollout.id}  reward {value}  {rollout.stop_reason.value}"), align="left", style="dim")
-    for message in rollout.task.messages:
+    for message in _shown_first(rollout):
         _print_message(message)
     for turn in rollout.turns:
         _print_turn(turn)

@@ -131,6 +131,7 @@ class EnvironmentLoop:
             seed=seed,
             turns=tuple(play.turns),
             stop_reason=stop_reason,
+            opening=play.opening,
             sampling=sampling,
             timings=play.timings,
             error=error,
@@ -141,6 +142,7 @@ class EnvironmentLoop:
             opened = await self._environments.open(
                 play.start(), within_s=self._config.open_timeout_s, step_timeout_s=self._config.step_timeout_s
             )
+        play.opening = opened.first.messages
         try:
             if opened.first.over:
                 return _end(opened.first)
@@ -247,6 +249,7 @@ class _Play:
     task: Task
     sampling: Sampling
     seed: int
+    opening: tuple[Message, ...] = ()
     turns: list[Turn] = field(default_factory=lambda: list[Turn]())
     timings: dict[str, float] = field(default_factory=lambda: {"open_s": 0.0, "generate_s": 0.0, "world_s": 0.0})
 

@@ -122,6 +122,7 @@ def _table(rows: list[Rollout], parents: list[int]) -> Table:
         "reward_reason": _texts([r.reward.reason if r.reward else "" for r in rows]),
         "scores": _scores([r.reward.scores if r.reward else () for r in rows]),
         "timings": _numbers_by_name([r.timings for r in rows]),
+        "opening": _texts([_messages(r.opening) for r in rows]),
         "turns": _turns([r.turns for r in rows]),
         "task": _texts([tasks[r.task] for r in rows]),
         "sampling": pa.array([samplings[r.sampling] for r in rows], pa.string()),
@@ -165,7 +166,7 @@ def _turns(turns: list[tuple[Turn, ...]]) -> Column:
         "finish_reason": pa.array([turn.completion.finish_reason.value for turn in flat], pa.string()),
         "text": _texts([turn.message.text for turn in flat]),
         "message": _texts([_reply(turn.message) for turn in flat]),
-        "observation": _texts([_observation(turn) for turn in flat]),
+        "observation": _texts([_messages(turn.observation) for turn in flat]),
         "reward": pa.array([turn.reward for turn in flat], pa.float64()),
         "components": _numbers_by_name([turn.components for turn in flat]),
         "info": _texts([_json(dict(turn.info)) if turn.info else None for turn in flat]),
@@ -179,8 +180,8 @@ def _reply(message: Message) -> str | None:
     return None if message == Message.of("assistant", message.text) else _json(message_to_json(message))
 
 
-def _observation(turn: Turn) -> str | None:
-    return _json([message_to_json(message) for message in turn.observation]) if turn.observation else None
+def _messages(messages: Sequence[Message]) -> str | None:
+    return _json([message_to_json(message) for message in messages]) if messages else None
 
 
 def _texts(values: list[Any], kind: Any = None) -> Column:
@@ -227,6 +228,7 @@ def _rollout(row: dict[str, Any], tasks: _Cache) -> Rollout:
         seed=row["seed"],
         turns=tuple(_turn(turn) for turn in row["turns"]),
         stop_reason=StopReason(row["stop_reason"]),
+        opening=_messages_from(row.get("opening")),
         sampling=_sampling_from_json(json.loads(row["sampling"])),
         role=row["role"],
         parent=row["parent"],
@@ -252,11 +254,15 @@ def _turn(row: dict[str, Any]) -> Turn:
         prompt_ids=tuple(row["prompt_ids"]),
         completion=completion,
         message=_message(row),
-        observation=tuple(message_from_json(message) for message in json.loads(row["observation"] or "[]")),
+        observation=_messages_from(row["observation"]),
         reward=row["reward"],
         components=dict(row.get("components") or ()),
         info=json.loads(row.get("info") or "{}"),
     )
+
+
+def _messages_from(text: str | None) -> tuple[Message, ...]:
+    return tuple(message_from_json(message) for message in json.loads(text or "[]"))
 
 
 def _message(row: dict[str, Any]) -> Message:

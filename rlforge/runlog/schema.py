@@ -10,8 +10,8 @@ RUN = 1
 """Layout of the folder itself, kept in `run.json`."""
 METRICS = 1
 EVENTS = 1
-ROLLOUTS = 2
-"""2: turns have `components` and `info`."""
+ROLLOUTS = 3
+"""2: turns have `components` and `info`. 3: rollouts have `opening`."""
 EVALUATIONS = 1
 CHECKPOINT = 1
 

@@ -56,6 +56,8 @@ def put_rollout(rollout: Rollout, into: pb.Rollout) -> None:
     key = rollout.key
     into.id = key.rollout_id
     put_task(rollout.task, into.task)
+    for message in rollout.opening:
+        put_message(message, into.opening.add())
     for turn in rollout.turns:
         _put_turn(turn, into.turns.add())
     into.stop_reason = rollout.stop_reason.value
@@ -92,6 +94,7 @@ def decode_rollout(rollout: pb.Rollout) -> Rollout:
         seed=0,
         turns=tuple([_decode_turn(turn, version) for turn in rollout.turns]),
         stop_reason=_STOP_REASONS.get(rollout.stop_reason, StopReason.OTHER),
+        opening=tuple([decode_message(message) for message in rollout.opening]),
         role=rollout.role,
         parent=rollout.parent if rollout.HasField("parent") else None,
         children=tuple([decode_rollout(child) for child in rollout.children]),

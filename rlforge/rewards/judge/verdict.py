@@ -59,9 +59,9 @@ def question(rollout: Rollout, rubric: str, *, lowest: float, highest: float, sh
 
 
 def conversation(rollout: Rollout) -> tuple[Message, ...]:
-    """The task's messages and, turn by turn, what was replied and what came back."""
+    """The task's messages, what its world first showed and, turn by turn, what was replied and what came back."""
     turns = (message for turn in rollout.turns for message in (turn.message, *turn.observation))
-    return (*rollout.task.messages, *turns)
+    return (*rollout.task.messages, *rollout.opening, *turns)
 
 
 def schema(lowest: float, highest: float) -> dict[str, Any]:

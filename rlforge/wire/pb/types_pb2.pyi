@@ -108,7 +108,7 @@ class Turn(_message.Message):
     def __init__(self, message: _Optional[_Union[Message, _Mapping]] = ..., observation: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., reward: _Optional[float] = ..., prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., components: _Optional[_Mapping[str, float]] = ..., info: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class Rollout(_message.Message):
-    __slots__ = ("id", "task", "turns", "stop_reason", "role", "parent", "children", "group", "member", "oldest_version", "newest_version", "epoch", "attempt")
+    __slots__ = ("id", "task", "turns", "stop_reason", "role", "parent", "children", "group", "member", "oldest_version", "newest_version", "epoch", "attempt", "opening")
     ID_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     TURNS_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +122,7 @@ class Rollout(_message.Message):
     NEWEST_VERSION_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    OPENING_FIELD_NUMBER: _ClassVar[int]
     id: str
     task: Task
     turns: _containers.RepeatedCompositeFieldContainer[Turn]
@@ -135,7 +136,8 @@ class Rollout(_message.Message):
     newest_version: int
     epoch: int
     attempt: int
-    def __init__(self, id: _Optional[str] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., turns: _Optional[_Iterable[_Union[Turn, _Mapping]]] = ..., stop_reason: _Optional[str] = ..., role: _Optional[str] = ..., parent: _Optional[str] = ..., children: _Optional[_Iterable[_Union[Rollout, _Mapping]]] = ..., group: _Optional[str] = ..., member: _Optional[int] = ..., oldest_version: _Optional[int] = ..., newest_version: _Optional[int] = ..., epoch: _Optional[int] = ..., attempt: _Optional[int] = ...) -> None: ...
+    opening: _containers.RepeatedCompositeFieldContainer[Message]
+    def __init__(self, id: _Optional[str] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., turns: _Optional[_Iterable[_Union[Turn, _Mapping]]] = ..., stop_reason: _Optional[str] = ..., role: _Optional[str] = ..., parent: _Optional[str] = ..., children: _Optional[_Iterable[_Union[Rollout, _Mapping]]] = ..., group: _Optional[str] = ..., member: _Optional[int] = ..., oldest_version: _Optional[int] = ..., newest_version: _Optional[int] = ..., epoch: _Optional[int] = ..., attempt: _Optional[int] = ..., opening: _Optional[_Iterable[_Union[Message, _Mapping]]] = ...) -> None: ...
 
 class Score(_message.Message):
     __slots__ = ("id", "scored", "unscored")

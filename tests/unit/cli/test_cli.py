@@ -70,6 +70,7 @@ def _rollout(task: Task, member: int, value: float | None) -> Rollout:
         key=RolloutKey(task_id=task.id, group="0", member=member),
         task=task,
         seed=0,
+        opening=(Message.of("user", "the world begins"),),
         turns=(turn,),
         stop_reason=StopReason.COMPLETED,
         reward=Reward(value=value, scores=(score,)),
@@ -202,6 +203,7 @@ def test_worst_rollouts_come_with_scores_and_reasons(run: Path, capsys: pytest.C
     out = capsys.readouterr().out
     assert "reply-0 [bold]" in out
     assert "because-0" in out
+    assert out.index("1+1=") < out.index("the world begins") < out.index("reply-0")
     assert "reply-1" not in out
     assert _main("runs", "rollouts", str(run), "--unscored", "--json") == 0
     [rollout] = json.loads(capsys.readouterr().out)["rollouts"]

@@ -110,6 +110,7 @@ async def test_the_policy_and_the_world_take_turns_until_the_task_is_over(render
     rollout = await play(renderer, "Guess", generate)
     assert rollout.stop_reason == StopReason.COMPLETED
     assert [turn.message.text for turn in rollout.turns] == ["1", "5", "3"]
+    assert [message.text for message in rollout.opening] == ["which?"]
     assert [[m.text for m in turn.observation] for turn in rollout.turns] == [["higher"], ["lower"], []]
     assert [turn.reward for turn in rollout.turns] == [-0.25, -0.25, 1.0]
     assert (dict(rollout.turns[-1].components), dict(rollout.turns[-1].info)) == ({"found": 1.0}, {"said": "3"})

@@ -93,7 +93,7 @@ def _forked_group() -> Group:
     )
     heard = {"observation": observed, "reward": 0.5, "components": {"found": 1.0}, "info": {"at": [1, None]}}
     turns = (replace(_turn(1), message=said, **heard), _turn(2, sampled=0))
-    tree = replace(first, turns=turns, children=(child, grandchild), error="")
+    tree = replace(first, opening=observed, turns=turns, children=(child, grandchild), error="")
     silent = replace(third, turns=(), stop_reason=StopReason.TIMEOUT, error="waited", reward=None, timings={})
     return replace(group, rollouts=(tree, second, silent))
 
@@ -126,6 +126,7 @@ def test_half_a_surrogate_pair_costs_a_character_wherever_it_stands(tmp_path: Pa
     torn = replace(
         group.rollouts[1],
         task=task,
+        opening=(half,),
         turns=(turn,),
         error="\ud83d",
         reward=Reward(value=1.0, scores=(score,), reason="\ud83d"),
@@ -134,7 +135,8 @@ def test_half_a_surrogate_pair_costs_a_character_wherever_it_stands(tmp_path: Pa
     *whole, back = read_rollouts(tmp_path / "a.parquet")
     assert whole == list(group.rollouts)
     assert (back.error, back.reward.reason, back.reward.scores[0].output) == ("?", "?", "?")
-    assert [m.text for m in (back.turns[0].message, *back.turns[0].observation, *back.task.messages)] == ["a?b"] * 3
+    written = (*back.task.messages, *back.opening, back.turns[0].message, *back.turns[0].observation)
+    assert [message.text for message in written] == ["a?b"] * 4
 
 
 def test_torn_file_is_named(tmp_path: Path) -> None:
@@ -160,7 +162,7 @@ def test_rollouts_of_the_first_schema_are_still_read(tmp_path: Path) -> None:
     (turns,) = (table.schema.get_field_index(name) for name in ["turns"])
     kind = pa.list_(pa.struct([f for f in table.schema.field("turns").type.value_type if f.name not in _NEW]))
     before = [[{k: v for k, v in t.items() if k not in _NEW} for t in row] for row in table["turns"].to_pylist()]
-    old = table.set_column(turns, "turns", pa.array(before, kind))
+    old = table.set_column(turns, "turns", pa.array(before, kind)).drop_columns(["opening"])
     pq.write_table(old.replace_schema_metadata({b"rlforge_schema": b"1"}), path)
     assert read_rollouts(path) == list(_group(0).rollouts)
 

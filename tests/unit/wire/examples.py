@@ -94,6 +94,7 @@ ROLLOUT = Rollout(
     seed=0,
     turns=TURNS,
     stop_reason=StopReason.COMPLETED,
+    opening=(Message.of("user", "Two boxes."),),
     children=(CHILD,),
 )
 SPEC = EnvironmentSpec(

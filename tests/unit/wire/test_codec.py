@@ -153,6 +153,7 @@ def rollouts(draw: Any, depth: int = 0) -> Rollout:
         seed=0,
         turns=tuple(draw(some.lists(turns(), max_size=2))),
         stop_reason=draw(some.sampled_from(StopReason)),
+        opening=tuple(draw(some.lists(messages, max_size=1))),
         role=draw(texts),
         parent=draw(some.none() | texts),
         children=tuple(draw(some.lists(rollouts(depth + 1), max_size=1))) if depth < 2 else (),
