@@ -58,6 +58,10 @@ class Patience:
 
         Raises EndpointUnavailable or EndpointBusy when it stays so, and any other fault at once.
         """
+        with self.circuit.wanted():
+            return await self._asked(request)
+
+    async def _asked(self, request: Callable[[], Awaitable[Answer]]) -> Answer:
         began, tries, drops, answered = monotonic(), 0, 0, self.circuit.answered
         while True:
             advised_s = 0.0

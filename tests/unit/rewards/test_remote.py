@@ -209,6 +209,31 @@ async def test_an_open_circuit_sends_one_request_at_a_time():
     await scorer.close()
 
 
+async def test_an_endpoint_that_came_back_while_nobody_asked_judges_all_who_ask_then(monkeypatch):
+    monkeypatch.setattr(circuit, "_LONGEST_PROBE_S", 0.05)
+    endpoint = ToldEndpoint(seconds=0.01)
+    scorer = scorer_of(endpoint, batch_size=1, concurrency=8, wait_for_endpoint_s=0.1, opens_after=3)
+    await scorer.start()
+    endpoint.down = EndpointUnavailable("connection refused")
+    assert {score.error_kind for score in await scorer.score(replies(8))} == {"unavailable"}
+    endpoint.down, outage_s = None, scorer.metrics()["scorer_grpc/outage_s"]
+    await asyncio.sleep(0.5)  # the policy learns
+    assert scorer.metrics()["scorer_grpc/outage_s"] == outage_s
+    assert [score.value for score in await scorer.score(replies(8))] == RIGHT[:8]
+    assert scorer.metrics()["scorer_grpc/outage_s"] < outage_s + 0.5
+    await scorer.close()
+
+
+async def test_time_in_which_nobody_asks_does_not_use_up_the_patience():
+    endpoint = ToldEndpoint(EndpointBroken("500"), EndpointUnavailable("it restarts"))
+    scorer = scorer_of(endpoint, wait_for_endpoint_s=0.2)
+    await scorer.start()
+    assert [score.error_kind for score in await scorer.score(replies(1))] == ["broken"]
+    await asyncio.sleep(0.3)  # the policy learns
+    assert [score.value for score in await scorer.score(replies(1))] == [0.0]
+    await scorer.close()
+
+
 async def test_request_that_the_endpoint_cannot_bear_does_not_wait_for_ever():
     endpoint = ToldEndpoint()
     score = endpoint.score
