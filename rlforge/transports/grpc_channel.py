@@ -54,13 +54,15 @@ class Channels:
             await channel.close()
 
     async def _connect(self, channel: Any) -> None:
-        async with self._connecting:  # one watcher, however many worlds wait for the connection
-            try:
-                async with asyncio.timeout(self.config.connect_timeout_s):
-                    while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
-                        await channel.wait_for_state_change(state)
-            except TimeoutError:
-                return
+        try:
+            async with (
+                asyncio.timeout(self.config.connect_timeout_s),  # the wait for our turn to watch included
+                self._connecting,  # one watcher, however many worlds wait for the connection
+            ):
+                while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
+                    await channel.wait_for_state_change(state)
+        except TimeoutError:
+            return
 
     def _channel(self) -> Any:
         options = _options(self.config)

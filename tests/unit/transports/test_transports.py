@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import time
 from contextlib import asynccontextmanager
 
 import grpc
@@ -271,6 +272,19 @@ async def test_an_answer_that_cannot_be_read_or_that_quotes_us_does_not_show_our
     assert told[0]["a"].reason == "you sent Bearer ***"
     assert "***" in told[1]["a"].reason
     assert "sesame" not in f"{told}{raised.value}"
+
+
+async def test_all_who_wait_for_a_connection_wait_no_longer_than_it_may_take():
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"grpc://127.0.0.1:{nobody.getsockname()[1]}"
+        endpoint = connect_reward(EndpointConfig(address=address, connect_timeout_s=0.3))
+        began = time.monotonic()
+        asking = [endpoint.score({"a": rollout()}, request_id=str(number), timeout_s=5) for number in range(12)]
+        told = await asyncio.gather(*asking, return_exceptions=True)
+        await endpoint.close()
+    assert {type(each) for each in told} == {EndpointUnavailable}
+    assert time.monotonic() - began < 1.5
 
 
 async def test_an_answer_nested_without_end_makes_no_sense():
