@@ -9,6 +9,12 @@ from rlforge.config import BaseConfig
 SCHEMES = ("grpc", "grpcs", "http", "https", "python")
 
 
+def refuse_credentials(address: str) -> None:
+    """Raises ValueError for `https://name:password@host`: addresses stand in recipes, messages and run folders."""
+    if "@" in address.partition("://")[2].partition("/")[0]:
+        raise ValueError("what stands before the '@' is a secret: leave it out and name a token, env:NAME or file:PATH")
+
+
 class TlsConfig(BaseConfig):
     """Certificates for `grpcs://` and `https://`; all are PEM files."""
 
@@ -58,6 +64,7 @@ class EndpointConfig(BaseConfig):
     @field_validator("address")
     @classmethod
     def _has_a_scheme(cls, address: str) -> str:
+        refuse_credentials(address)
         scheme = address.partition(":")[0]
         if scheme not in SCHEMES:
             raise ValueError(f"'{address}' does not begin with {', '.join(f'{known}:' for known in SCHEMES)}")

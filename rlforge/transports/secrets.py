@@ -71,6 +71,11 @@ def scores_redacted(scores: Mapping[str, Score], secrets: Iterable[Secret | None
     if not hidden:
         return scores
     return {
-        item: replace(score, reason=redacted(score.reason, hidden), output=redacted(score.output, hidden))
+        item: replace(
+            score,
+            reason=redacted(score.reason, hidden),
+            output=redacted(score.output, hidden),
+            error_kind=score.error_kind and redacted(score.error_kind, hidden),
+        )
         for item, score in scores.items()
     }

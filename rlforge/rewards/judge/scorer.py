@@ -18,7 +18,7 @@ from rlforge.rewards.judge.ledger import Meter, VerdictCache, content_key
 from rlforge.rewards.judge.models import Asking, GeneratorModel, JudgeModel, OpenAIModel, Said
 from rlforge.rewards.judge.verdict import Question, Verdict, question, schema, verdict
 from rlforge.rewards.remote.patience import Patience, PatientConfig, unscored
-from rlforge.transports.config import EndpointConfig, TlsConfig
+from rlforge.transports.config import EndpointConfig, TlsConfig, refuse_credentials
 from rlforge.types import Metrics, Rollout, Score
 
 _BYTES_PER_TOKEN = 2
@@ -90,6 +90,7 @@ class JudgeScorer:
         @field_validator("address")
         @classmethod
         def _is_http(cls, address: str) -> str:
+            refuse_credentials(address)
             if address and not address.startswith(("http://", "https://")):
                 raise ValueError(f"'{address}' begins with neither http:// nor https://")
             return address

@@ -288,6 +288,7 @@ async def test_cancelled_calls_leave_nothing_waiting():
     ("config", "said"),
     [
         ({"type": "http", "address": "grpc://a:1"}, "begins with http://"),
+        ({"type": "http", "address": "https://me:hunter2@a:1"}, "name a token"),
         ({"type": "grpc", "address": "localhost:1"}, "does not begin with"),
         ({"type": "grpc", "address": "grpc://a:1", "token": "hunter2"}, "env:NAME or file:PATH"),
         ({"type": "grpc"}, "'address' is missing"),
@@ -297,3 +298,4 @@ def test_wrong_settings_are_refused_with_a_reason(config, said):
     with pytest.raises(ConfigError) as refused:
         RemoteScorer.Config.parse(config)
     assert said in str(refused.value)
+    assert "hunter2@" not in str(refused.value)

@@ -258,7 +258,7 @@ async def answering(body):
 async def test_an_answer_that_cannot_be_read_or_that_quotes_us_does_not_show_our_token(monkeypatch):
     monkeypatch.setenv("TOKEN", "open-sesame")
     answers = [
-        {"scores": [{"id": "a", "unscored": {"reason": "you sent Bearer open-sesame"}}]},
+        {"scores": [{"id": "a", "unscored": {"reason": "you sent Bearer open-sesame", "kind": "not open-sesame"}}]},
         {"scores": "Bearer open-sesame"},
         ["Bearer open-sesame"],
     ]
@@ -269,7 +269,7 @@ async def test_an_answer_that_cannot_be_read_or_that_quotes_us_does_not_show_our
             await endpoint.score({"a": rollout()}, request_id="2", timeout_s=5)
         told += [await endpoint.score({"a": rollout()}, request_id="3", timeout_s=5)]
         await endpoint.close()
-    assert told[0]["a"].reason == "you sent Bearer ***"
+    assert (told[0]["a"].reason, told[0]["a"].error_kind) == ("you sent Bearer ***", "not ***")
     assert "***" in told[1]["a"].reason
     assert "sesame" not in f"{told}{raised.value}"
 
