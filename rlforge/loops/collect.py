@@ -31,9 +31,14 @@ async def as_they_finish(
         for finished in asyncio.as_completed(playing):
             yield await finished
     finally:
-        for task in playing:
-            task.cancel()
-        await asyncio.gather(*playing, return_exceptions=True)
+        await _end(playing)
+
+
+async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel those that still run, and wait until they have closed their worlds."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class GroupPlayer:
@@ -57,8 +62,12 @@ class GroupPlayer:
         return as_they_finish(self._group, requests)
 
     async def _group(self, request: GroupRequest) -> Group:
-        members = (self._member(request, member) for member in range(request.size))
-        return Group(request=request, rollouts=tuple(await asyncio.gather(*members)))
+        members = [asyncio.create_task(self._member(request, member)) for member in range(request.size)]
+        try:
+            return Group(request=request, rollouts=tuple(await asyncio.gather(*members)))
+        except BaseException:
+            await _end(members)
+            raise
 
     async def _member(self, request: GroupRequest, member: int) -> Rollout:
         """Play until an attempt ends for a reason of its own, then score it."""
@@ -121,8 +130,7 @@ class Collector:
             async with deadline(longest, f"{len(requests)} groups from {len(self.workers)} rollout workers"):
                 finished = {group.request.group: group for groups in await asyncio.gather(*waits) for group in groups}
         finally:
-            for wait in waits:
-                wait.cancel()
+            await _end(waits)
         return [finished[request.group] for request in requests]
 
 

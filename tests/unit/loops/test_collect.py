@@ -89,6 +89,20 @@ async def test_a_member_that_hangs_ends_with_timeout_unscored_and_its_group_stil
     assert group.rewards == (None, None)
 
 
+async def test_a_member_that_cannot_be_played_ends_the_others_and_nothing_runs_on() -> None:
+    class Refuses(Plays):
+        async def run(self, key: RolloutKey, task: Task, sampling: Sampling, seed: int) -> Rollout:
+            if key.member == 2:
+                await asyncio.sleep(0.01)
+                raise DataError("no prompt")
+            return await super().run(key, task, sampling, seed)
+
+    worker = GroupPlayer(Refuses(lambda _: StopReason.COMPLETED, seconds=60.0), Judges())
+    with pytest.raises(DataError, match="no prompt"):
+        await Collector([worker]).collect([asked("a"), asked("b", size=2)])
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
 async def test_the_first_worker_that_fails_ends_the_wait_for_all() -> None:
     class Dies(GroupPlayer):
         async def collect(self, requests: Sequence[GroupRequest]):  # type: ignore[override]
@@ -100,3 +114,4 @@ async def test_the_first_worker_that_fails_ends_the_wait_for_all() -> None:
     async with asyncio.timeout(5):
         with pytest.raises(ActorDied, match="worker 1"):
             await Collector(workers).collect([asked("a"), asked("b")])
+    assert asyncio.all_tasks() == {asyncio.current_task()}
