@@ -88,6 +88,7 @@ class StageRun:
     async def steps(self) -> AsyncIterator[int]:
         """Yield each step still to do, from 1; stop early on the recipe's rule or the user's wish."""
         self.parts.progress.stage(self.config.name, self.config.type, self.config.steps)
+        await self.generator_metrics()  # generators outlive a stage: what they did before is not of its first step
         if self._resume is None:
             await self._evaluate(first=True)
             self._before = dict(self._latest)

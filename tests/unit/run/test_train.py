@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,24 @@ async def test_stages_follow_one_another_and_leave_checkpoints_metrics_and_a_led
     assert [entry["position"] for entries in steps for entry in entries] == list(range(6))
     assert "eval/held_out/pass_at_2" in result.stages[0].before
     assert folder.checkpoints.marked("warm", "before_anneal") is None
+
+
+async def test_what_generators_did_in_one_stage_is_not_of_the_next_ones_first_step(tmp_path: Path) -> None:
+    class Watches(SilentProgress):
+        """Times the first step of the second stage."""
+
+        began = took = waited = 0.0
+
+        def stage(self, name: str, kind: str, steps: int) -> None:
+            self.began = time.monotonic()
+
+        def step(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
+            if (stage, step) == ("grpo", 1):
+                self.took, self.waited = time.monotonic() - self.began, metrics["generator/wait_s"]
+
+    plan, progress = recipe(tmp_path), Watches()
+    await train(plan, folder=RunFolder.create(tmp_path / "run", plan.yaml()), progress=progress)
+    assert 0 < progress.waited < progress.took
 
 
 async def test_a_finished_run_is_reported_without_starting_anything(tmp_path: Path) -> None:
