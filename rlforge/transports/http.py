@@ -68,6 +68,7 @@ class HttpEnvironment(RemoteEnvironment):
     def __init__(self, connection: HttpConnection) -> None:
         super().__init__(connection.config)
         self.connection = connection
+        self.living: set[HttpWorld] = set()
         self._freeing: set[asyncio.Task[None]] = set()
 
     async def tasks(self, split: str, offset: int = 0, limit: int = 0) -> AsyncIterator[Task]:
@@ -129,10 +130,11 @@ class HttpEnvironment(RemoteEnvironment):
             self.free_soon(f"{WORLDS}/{key}")
             raise
         try:
-            return HttpWorld(self, path, who, timeout_s), _observation(said, 0, self.connection)
+            shown = _observation(said, 0, self.connection)
         except EndpointBroken:
             self.free_soon(path)
             raise
+        return HttpWorld(self, path, who, timeout_s), shown
 
     async def _page(self, split: str, offset: int, limit: int) -> list[Task]:
         query = urlencode({"split": split, "offset": offset, "limit": limit})
@@ -151,6 +153,8 @@ class HttpEnvironment(RemoteEnvironment):
             raise EndpointBroken(f"the tasks of '{split}' at {self.config.address} make no sense: {why}") from error
 
     async def _close(self) -> None:
+        for world in tuple(self.living):
+            world.leave()
         if self._freeing:
             await asyncio.wait(tuple(self._freeing), timeout=FREE_TIMEOUT_S)
         await self.connection.close()
@@ -167,6 +171,7 @@ class HttpWorld:
         self._who = who
         self._timeout_s = timeout_s
         self._step = 0
+        environment.living.add(self)
 
     async def step(self, reply: Message) -> Observation:
         """What the world shows after the model's reply. Raises EndpointError or DeadlineExceeded; then it is gone."""
@@ -182,8 +187,7 @@ class HttpWorld:
             )
             observation = _observation(said, self._step, environment.connection)
         except BaseException:
-            if self._give_back() is not None:
-                environment.free_soon(self._path)
+            self.leave()
             raise
         if observation.over:
             self._give_back()  # the server frees it by itself
@@ -192,12 +196,24 @@ class HttpWorld:
     async def close(self) -> None:
         """Free the world. May be called twice."""
         environment = self._give_back()
-        if environment is not None:
+        if environment is None:
+            return
+        try:
             await environment.free(self._path)
+        except asyncio.CancelledError:
+            environment.free_soon(self._path)
+            raise
+
+    def leave(self) -> None:
+        """Free the world without waiting for it."""
+        environment = self._give_back()
+        if environment is not None:
+            environment.free_soon(self._path)
 
     def _give_back(self) -> HttpEnvironment | None:
         environment, self._environment = self._environment, None
         if environment is not None:
+            environment.living.discard(self)
             environment.freed()
         return environment
 

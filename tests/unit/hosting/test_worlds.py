@@ -235,12 +235,30 @@ async def test_closing_a_world_frees_it_while_it_works(clockwork, scheme):
         await asyncio.gather(step, return_exceptions=True)
 
 
+async def test_closing_an_environment_frees_the_worlds_that_nobody_closed(clockwork, scheme):
+    async with Reached(clockwork, scheme) as environment:
+        for number in range(3):
+            await environment.open(start(f"train/{number}"))
+        await environment.close()
+        await until(lambda: not clockwork.living)
+
+
+async def test_closing_a_world_frees_it_though_the_wait_for_it_is_given_up(clockwork, scheme):
+    async with Reached(clockwork, scheme) as environment:
+        world, _ = await environment.open(start())
+        closing = asyncio.create_task(world.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+        await until(lambda: not clockwork.living)
+
+
 async def test_a_client_that_goes_away_leaves_no_world_behind(clockwork, scheme):
     async with Reached(clockwork, scheme, idle_s=0.4) as environment:
         for _ in range(3):
             await environment.open(start())
         assert len(clockwork.living) == 3
-        await environment.close()
+        await (environment.channels if scheme == "grpc" else environment.connection).close()
         await until(lambda: not clockwork.living)
 
 
