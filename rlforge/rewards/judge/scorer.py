@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from rlforge.deadlines import deadline
-from rlforge.errors import ConfigError, DeadlineExceeded, EndpointBroken, EndpointError
+from rlforge.errors import ConfigError, DataError, DeadlineExceeded, EndpointBroken, EndpointError
 from rlforge.interfaces import Generator, Renderer
 from rlforge.rewards.judge.ledger import Meter, VerdictCache, content_key
 from rlforge.rewards.judge.models import Asking, GeneratorModel, JudgeModel, OpenAIModel, Said
@@ -70,6 +70,11 @@ class JudgeScorer:
         requests_per_minute: float | None = Field(None, gt=0)
         """Requests a minute at most, from all rollout workers together; with a `cache`, from all runs of this machine
         that name the same one."""
+
+        def longest_s(self, rollout: Rollout) -> float:
+            """Seconds that judging this rollout may take at most: each sample has its own time, and waits its turn."""
+            turn_s = 60.0 / self.requests_per_minute if self.requests_per_minute else 0.0
+            return self.samples * (self.timeout_s + turn_s)
 
         @model_validator(mode="after")
         def _sound(self) -> JudgeScorer.Config:
@@ -158,12 +163,17 @@ class JudgeScorer:
         asked = question(
             rollout, self._rubric, lowest=config.lowest, highest=config.highest, show_answer=config.show_answer
         )
+        # all are waited for: a sample that went on alone would spend what nobody asks for any more
+        verdicts = await asyncio.gather(
+            *(self._verdict(asked, sample) for sample in range(config.samples)), return_exceptions=True
+        )
         try:
-            verdicts = await asyncio.gather(*(self._verdict(asked, sample) for sample in range(config.samples)))
+            return self._combined([_given(each) for each in verdicts], perf_counter() - began)
         except (EndpointError, DeadlineExceeded) as fault:
             failed = unscored(self.name, fault, perf_counter() - began)
             return failed if failed.error_kind != "refused" else _rejected(failed)
-        return self._combined(verdicts, perf_counter() - began)
+        except DataError as fault:  # a generator's tokenizer has no letters for it, or its template no such roles
+            return Score(scorer=self.name, error_kind="malformed", reason=str(fault), seconds=perf_counter() - began)
 
     def _combined(self, verdicts: Sequence[Verdict], seconds: float) -> Score:
         reason = " | ".join(verdict.reason for verdict in verdicts)
@@ -207,7 +217,7 @@ class JudgeScorer:
         try:
             said = await self._patience.ask(lambda: self._once(asked, sample))
             used = said.tokens
-        except (DeadlineExceeded, EndpointBroken):
+        except (DeadlineExceeded, EndpointBroken, asyncio.CancelledError):
             used = reserved  # the model may have written all of it, and nobody says how much
             raise
         finally:
@@ -236,6 +246,12 @@ class JudgeScorer:
             how=[config.temperature, config.max_tokens, config.lowest, config.highest, config.structured],
             sample=sample,
         )
+
+
+def _given(verdict: Verdict | BaseException) -> Verdict:
+    if isinstance(verdict, BaseException):
+        raise verdict
+    return verdict
 
 
 def _response_format(config: JudgeScorer.Config) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from rlforge.errors import ConfigError
+from rlforge.errors import ConfigError, DataError
 from rlforge.loops.measure import rollout_metrics
 from rlforge.rewards import asking
 from rlforge.rewards.asking import Asked
@@ -21,6 +22,7 @@ from rlforge.rewards.remote import circuit, patience
 from rlforge.types import Completion, FinishReason, Group, GroupRequest, Message, Reward, Sampling
 from tests.rollouts import rollout
 from tests.unit.rewards.judge_server import judging
+from tests.worlds import until
 
 
 @pytest.fixture(autouse=True)
@@ -36,10 +38,14 @@ async def server():
         yield running
 
 
+def judge_of(server, **config):
+    told = {"type": "judge", "rubric": "Right or wrong?", "address": server.address, "model": "tiny", **config}
+    return JudgeScorer(JudgeScorer.Config.parse(told))
+
+
 async def judged(server, rollouts, **config):
     """Scores as the router gets them, and metrics."""
-    told = {"type": "judge", "rubric": "Right or wrong?", "address": server.address, "model": "tiny", **config}
-    scorer = JudgeScorer(JudgeScorer.Config.parse(told))
+    scorer = judge_of(server, **config)
     await scorer.start()
     try:
         return await Asked(scorer.config, 64, scorer).scores(rollouts), scorer.metrics()
@@ -205,6 +211,38 @@ async def test_request_that_failed_counts_as_all_that_was_set_aside_for_it(serve
     assert len(server.asked) == 2
 
 
+async def test_samples_of_a_rollout_that_has_its_score_spend_no_more(server, tmp_path):
+    server.misbehave = [401, 0.2, 0.2]
+    how = {"samples": 3, "temperature": 1.0, "cache": str(tmp_path), "max_tokens_total": 100_000}
+    scorer = judge_of(server, **how)
+    await scorer.start()
+    (score,) = await scorer.score([rollout()])
+    assert score.error_kind == "rejected"
+    assert not [task for task in asyncio.all_tasks() if "_verdict" in repr(task)]
+    assert json.loads((tmp_path / "meter.json").read_text())["tokens"] == 200
+    await scorer.close()
+
+
+async def test_request_that_is_given_up_counts_as_all_that_was_set_aside_for_it(server, tmp_path):
+    server.misbehave = [0.5]
+    scorer = judge_of(server, cache=str(tmp_path), max_tokens_total=100_000, max_tokens=10_000)
+    await scorer.start()
+    call = asyncio.create_task(scorer.score([rollout()]))
+    await until(lambda: bool(server.asked))
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    assert json.loads((tmp_path / "meter.json").read_text())["tokens"] > 10_000
+    await scorer.close()
+
+
+async def test_samples_that_wait_their_turn_are_waited_for(server, monkeypatch):
+    monkeypatch.setattr(asking, "_SLACK_S", 0.0)
+    monkeypatch.setattr(asking, "_RESTART_S", 0.0)
+    how = {"samples": 8, "temperature": 1.0, "timeout_s": 0.2, "wait_for_endpoint_s": 0.0, "requests_per_minute": 600}
+    ((score,), _) = await judged(server, [rollout()], **how)
+    assert score.value == 1.0
+
+
 async def test_request_that_was_not_taken_counts_as_nothing(server):
     server.misbehave = [429, 503, 401]
     rollouts = [rollout("46"), rollout("47")]
@@ -280,6 +318,8 @@ class Bytes:
     stop_ids = (3,)
 
     def prompt(self, messages):
+        if "\N{EURO SIGN}" in messages[-1].text:
+            raise DataError("the tokenizer's alphabet lacks a letter")
         return tuple("\n".join(message.text for message in messages).encode())
 
     def decode(self, token_ids):
@@ -295,6 +335,8 @@ async def test_generator_of_the_run_judges():
     assert score.value == 1.0
     with pytest.raises(ConfigError, match="names the generator 'judge', but the run has: policy"):
         scorer.use({"policy": Replies("")}, Bytes)
+    (score,) = await scorer.score([rollout("4\N{EURO SIGN}")])
+    assert (score.value, score.error_kind) == (None, "malformed")
     with pytest.raises(ConfigError, match="which only a run starts"):
         await JudgeScorer(scorer.config).start()
 
