@@ -13,7 +13,7 @@ from time import perf_counter
 from pydantic import Field, model_validator
 
 from rlforge.deadlines import deadline
-from rlforge.errors import ConfigError, DataError, DeadlineExceeded, EndpointError, EndpointUnavailable
+from rlforge.errors import ConfigError, DataError, DeadlineExceeded, EndpointError, EndpointUnavailable, ExtensionError
 from rlforge.interfaces import RewardEndpoint
 from rlforge.rewards.remote.patience import Patience, PatientConfig, unscored
 from rlforge.transports.config import EndpointConfig
@@ -72,6 +72,8 @@ class RemoteScorer:
 
     async def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """One score per rollout, in order."""
+        if self._endpoint is None:
+            raise ExtensionError(f"scorer '{self.name}' was asked before start() or after close()")
         items = [_item(rollout) for rollout in rollouts]
         if items and not self._waiting:
             asyncio.get_running_loop().call_soon(self._send)
@@ -87,13 +89,15 @@ class RemoteScorer:
         return self._patience.metrics()
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; what was not judged by then is unscored."""
+        endpoint, self._endpoint = self._endpoint, None
+        while self._waiting:
+            self._waiting.popleft().settle(self._closed())
         for task in self._asking:
             task.cancel()
         await asyncio.gather(*self._asking, return_exceptions=True)
-        if self._endpoint is not None:
-            await self._endpoint.close()
-            self._endpoint = None
+        if endpoint is not None:
+            await endpoint.close()
 
     def _send(self) -> None:
         """Start as many requests as may be under way."""
@@ -107,9 +111,9 @@ class RemoteScorer:
 
     def _asked(self, task: asyncio.Task[None], batch: Sequence[_Item]) -> None:
         self._asking.discard(task)
+        failure = None if task.cancelled() else task.exception()
         for item in (item for item in batch if not item.score.done()):
-            failure = None if task.cancelled() else task.exception()
-            item.score.set_exception(failure) if failure else item.score.cancel()
+            item.score.set_exception(failure) if failure else item.settle(self._closed())
         self._send()
 
     async def _ask(self, batch: Sequence[_Item]) -> None:
@@ -138,13 +142,15 @@ class RemoteScorer:
     def _settle(self, batch: Sequence[_Item], scores: Mapping[str, Score], seconds: float) -> None:
         sent = {item.id for item in batch}
         self._patience.counted["ignored_answers"] += sum(id not in sent for id in scores)
-        for item in (item for item in batch if not item.score.done()):
-            score = scores.get(item.id) or self._missing(item)
-            item.score.set_result(replace(score, scorer=self.name, seconds=seconds))
+        for item in batch:
+            item.settle(replace(scores.get(item.id) or self._missing(item), scorer=self.name, seconds=seconds))
 
     def _missing(self, item: _Item) -> Score:
         why = f"the answer of {self.config.address} has no score for item '{item.id}'; it must have one for each"
         return Score(scorer=self.name, error_kind="missing", reason=why, retryable=True)
+
+    def _closed(self) -> Score:
+        return Score(scorer=self.name, error_kind="cancelled", reason="the scorer was closed")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,6 +160,11 @@ class _Item:
     id: str
     rollout: Rollout
     score: asyncio.Future[Score]
+
+    def settle(self, score: Score) -> None:
+        """Give the one who waits the score, if anybody still does."""
+        if not self.score.done():
+            self.score.set_result(score)
 
 
 def _item(rollout: Rollout) -> _Item:

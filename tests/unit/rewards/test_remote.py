@@ -15,6 +15,7 @@ from rlforge.errors import (
     EndpointBusy,
     EndpointRefused,
     EndpointUnavailable,
+    ExtensionError,
 )
 from rlforge.rewards import asking
 from rlforge.rewards.asking import Asked
@@ -282,6 +283,21 @@ async def test_cancelled_calls_leave_nothing_waiting():
     assert scores[0].scored
     assert len(endpoint.asked) == 2, "the nine that nobody waited for were not sent"
     await scorer.close()
+
+
+async def test_a_scorer_that_is_closed_leaves_nobody_waiting_and_asks_no_more():
+    endpoint = ToldEndpoint(seconds=0.05)
+    scorer = scorer_of(endpoint, concurrency=1, batch_size=1)
+    await scorer.start()
+    call = asyncio.create_task(scorer.score(replies(3)))
+    await asyncio.sleep(0.02)
+    await scorer.close()
+    async with asyncio.timeout(1):
+        assert {(score.value, score.error_kind) for score in await call} == {(None, "cancelled")}
+        with pytest.raises(ExtensionError, match="after close"):
+            await scorer.score(replies(1))
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert len(endpoint.asked) == 1
 
 
 @pytest.mark.parametrize(
