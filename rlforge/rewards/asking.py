@@ -10,7 +10,15 @@ from dataclasses import replace
 
 from rlforge.config import build
 from rlforge.deadlines import deadline
-from rlforge.errors import DeadlineExceeded, ExtensionError, boundary
+from rlforge.errors import (
+    DataError,
+    DeadlineExceeded,
+    EndpointError,
+    ExtensionError,
+    GenerationError,
+    SandboxError,
+    boundary,
+)
 from rlforge.interfaces import Scorer
 from rlforge.registry import SCORERS
 from rlforge.rewards.config import ScorerConfig
@@ -23,6 +31,10 @@ _RESTART_S = 5.0
 a scorer that takes longer than that has forgotten us."""
 
 
+_FAULTS = (DataError, EndpointError, ExtensionError, GenerationError, SandboxError)
+"""What says something about these rollouts or this moment alone; any other error of ours ends the run."""
+
+
 class Asked:
     """A scorer as the router sees it: it always answers, with one score per rollout."""
 
@@ -31,6 +43,16 @@ class Asked:
         self.scorer: Scorer = scorer or build(SCORERS, config)
         self._slots = asyncio.Semaphore(concurrency)
         self._under_way_s = 0.0
+
+    async def start(self) -> None:
+        """Start the scorer; what is none of our errors is told as its own."""
+        with boundary(f"scorer '{self.config.label}'", on="starting"):
+            await self.scorer.start()
+
+    async def close(self) -> None:
+        """Close the scorer; what is none of our errors is told as its own."""
+        with boundary(f"scorer '{self.config.label}'", on="closing"):
+            await self.scorer.close()
 
     async def scores(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """One score per rollout, in order, after at most `attempts` tries of those whose fault may pass."""
@@ -57,7 +79,7 @@ class Asked:
                         scores = await self.scorer.score(rollouts)
             except DeadlineExceeded as error:
                 return [_unscored(label, "timeout", str(error))] * len(rollouts)
-            except ExtensionError as error:
+            except _FAULTS as error:
                 return [_unscored(label, "exception", str(error))] * len(rollouts)
             finally:
                 self._under_way_s -= longest_s

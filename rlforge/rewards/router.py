@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, cast
 
 from pydantic import Field, model_validator
 
 from rlforge.config import BaseConfig, Part, PartConfig
+from rlforge.errors import RlforgeError
 from rlforge.interfaces import Generator, Measured, Renderer, UsesGenerators
 from rlforge.registry import SCORERS
 from rlforge.rewards.asking import Asked
@@ -68,11 +70,12 @@ class Router:
 
     async def start(self) -> None:
         """Start every scorer. Raises the first one's error when it can never work; the others are closed again."""
-        started = await asyncio.gather(*(asked.scorer.start() for asked in self._asked), return_exceptions=True)
-        failed = [outcome for outcome in started if isinstance(outcome, BaseException)]
-        if failed:
-            await self.close()
-            raise failed[0]
+        try:
+            await _all(asked.start() for asked in self._asked)
+        except BaseException:
+            with suppress(RlforgeError):
+                await self.close()
+            raise
 
     async def reward(self, rollouts: Sequence[Rollout]) -> list[Reward]:
         """One reward per rollout, in order. Scorers between two gates are asked at once."""
@@ -89,8 +92,8 @@ class Router:
         return {key: value for metrics in measured for key, value in metrics.items()}
 
     async def close(self) -> None:
-        """Close every scorer."""
-        await asyncio.gather(*(asked.scorer.close() for asked in self._asked))
+        """Close every scorer. Raises the first one's error after all have been asked to."""
+        await _all(asked.close() for asked in self._asked)
 
     async def _ask(self, asked: Asked, cases: Sequence[_Case]) -> None:
         mine = [case for case in cases if asked.config.judges(case.rollout)]
@@ -100,6 +103,14 @@ class Router:
         for batch, scores in zip(batches, answers, strict=True):
             for case, score in zip(batch, scores, strict=True):
                 case.opinions.append((asked.config, score))
+
+
+async def _all(doing: Iterable[Awaitable[None]]) -> None:
+    """Do all of them to their ends, then raise the first one's error."""
+    outcomes = await asyncio.gather(*doing, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 def named_generator(config: ScorerConfig) -> str:

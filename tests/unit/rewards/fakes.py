@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from rlforge.errors import ConfigError
+from rlforge.errors import ConfigError, EndpointUnavailable
 from rlforge.rewards.config import ScorerConfig
 from rlforge.types import Score
 
@@ -24,7 +24,7 @@ class ToldScorer:
         says: dict[str, Any] = Field(default_factory=dict)
         """Reply -> value or list of values by attempt."""
         broken: str = ""
-        """How to misbehave: `start`, `raise`, `short`."""
+        """How to misbehave: `start`, `raise`, `unreachable`, `short`, `close`."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -40,11 +40,15 @@ class ToldScorer:
         self.asked.append((self.name, [rollout.text for rollout in rollouts]))
         if self.config.broken == "raise":
             raise ZeroDivisionError("division by zero")
+        if self.config.broken == "unreachable":
+            raise EndpointUnavailable("nobody is there")
         scores = [self._score(rollout.text) for rollout in rollouts]
         return scores[:-1] if self.config.broken == "short" else scores
 
     async def close(self) -> None:
         self.closed.append(self.name)
+        if self.config.broken == "close":
+            raise KeyError("never opened")
 
     def _score(self, reply: str) -> Score:
         said = self.config.says.get(reply, 0.0)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from rlforge.errors import ConfigError
+from rlforge.errors import ConfigError, ExtensionError
 from rlforge.rewards import asking
 from rlforge.rewards.router import Router
 from rlforge.types import StopReason
@@ -116,7 +116,12 @@ async def test_rollout_that_the_policy_spoiled_is_scored(ending):
 
 
 @pytest.mark.parametrize(
-    ("broken", "kind", "said"), [("raise", "exception", "ZeroDivisionError"), ("short", "malformed", "1 scores for 2")]
+    ("broken", "kind", "said"),
+    [
+        ("raise", "exception", "ZeroDivisionError"),
+        ("unreachable", "exception", "nobody is there"),
+        ("short", "malformed", "1 scores for 2"),
+    ],
 )
 async def test_scorer_that_breaks_its_promise_leaves_rollouts_unscored(broken, kind, said):
     given = await reward([told("a", broken=broken)], [rollout(), rollout()])
@@ -143,6 +148,12 @@ async def test_failed_start_closes_what_was_started():
     router = Router(Router.Config.parse({"scorers": [told("a"), told("b", broken="start")]}))
     with pytest.raises(ConfigError, match="cannot start"):
         await router.start()
+    assert ToldScorer.closed == ["a", "b"]
+
+
+async def test_a_scorer_that_fails_to_close_is_named_and_holds_no_other_open():
+    with pytest.raises(ExtensionError, match="scorer 'a' on closing: KeyError: 'never opened'"):
+        await reward([told("a", {"46": 1}, broken="close"), told("b")], [rollout()])
     assert ToldScorer.closed == ["a", "b"]
 
 
