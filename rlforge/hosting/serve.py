@@ -85,8 +85,8 @@ async def serving(
         else:
             endpoint = as_reward_endpoint(thing, name=name, batch=batch)
         served = await _reward(endpoint, name, concurrency, secrets)
-    server: Server = import_object(_SERVERS[scheme], "server")(served, access, certificates, max_message_bytes)
     try:
+        server: Server = import_object(_SERVERS[scheme], "server")(served, access, certificates, max_message_bytes)
         try:
             bound = await server.start(host, port)
         except OSError as error:
@@ -158,17 +158,28 @@ async def _until_signal(thing: Any, address: str, drain_s: float, settings: dict
 
 
 async def _environment(environment: Environment, name: str, limits: WorldLimits, secrets: Secrets) -> Worlds:
-    async with deadline(DESCRIBE_TIMEOUT_S, "the environment to say what it is"):
+    async with _asked_what_it_is(environment, "the environment"):
         spec = await environment.describe()
     spec = replace(spec, name=name or spec.name, max_worlds=limits.worlds or spec.max_worlds)
     return Worlds(environment, spec, limits, EventLog(spec.name, secrets))
 
 
 async def _reward(endpoint: RewardEndpoint, name: str, concurrency: int, secrets: Secrets) -> Judging:
-    async with deadline(DESCRIBE_TIMEOUT_S, "the reward to say what it is"):
+    async with _asked_what_it_is(endpoint, "the reward"):
         spec = await endpoint.describe()
     spec = replace(spec, name=name or spec.name, max_concurrency=concurrency or spec.max_concurrency)
     return Judging(endpoint, spec, EventLog(spec.name, secrets))
+
+
+@asynccontextmanager
+async def _asked_what_it_is(thing: Environment | RewardEndpoint, what: str) -> AsyncGenerator[None]:
+    """A wait for its answer; without one it is closed, since it may have processes."""
+    try:
+        async with deadline(DESCRIBE_TIMEOUT_S, f"{what} to say what it is"):
+            yield
+    except BaseException:
+        await thing.close()
+        raise
 
 
 def _place(address: str) -> tuple[str, str, int]:

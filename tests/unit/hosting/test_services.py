@@ -144,3 +144,23 @@ async def test_an_address_that_is_taken_is_said_plainly(scheme):
     async with serving(Clockwork, f"{scheme}://127.0.0.1:0") as address:
         with pytest.raises(SetupError, match=f"cannot serve at {address}"):
             await serving(Clockwork, address).__aenter__()
+
+
+class Speechless(Clockwork):
+    """Cannot say what it is."""
+
+    closed = False
+
+    async def describe(self):
+        raise ValueError("no words")
+
+    async def close(self):
+        self.closed = True
+
+
+async def test_what_cannot_say_what_it_is_is_closed():
+    speechless = Speechless()
+    with pytest.raises(ValueError, match="no words"):
+        async with serving(speechless, "grpc://127.0.0.1:0"):
+            pass
+    assert speechless.closed
