@@ -39,7 +39,7 @@ def truth(trial: Trial, left_by_success: list[str], listened_at: set[str]) -> Ge
     try:
         until(trial, "truth", family, 2, "collect", "learn")
         listened_at |= family.listening()
-        assert driver.wait(200) == 0, trial.log("truth")
+        assert driver.wait(400) == 0, trial.log("truth")
         left_by_success += family.left_after(5)
         yield trial.run("truth")
     finally:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -42,15 +43,15 @@ class Family:
     def listening(self) -> set[str]:
         """The addresses at which the driver and its processes accept connections."""
         family = [psutil.Process(self.driver.pid), *self.look()]
-        return {c.laddr.ip for p in family for c in p.net_connections() if c.status == psutil.CONN_LISTEN}
+        return {address for process in family for address in _listened_at(process)}
 
     def left(self, *, folder: bool = True) -> list[str]:
         """Processes, segments and Ray folders of the driver that are still there."""
         found = [f"process {p.pid} {_cmdline(p)}" for p in self.processes if _alive(p)]
         there = set(os.listdir(SHARED_MEMORY))
         found += sorted(self.segments & there)
-        # a semaphore is mapped under a name that is gone; tests run one after another, so a new one is the driver's
-        found += sorted(name for name in there - self._before if name.startswith("sem."))
+        # a semaphore is mapped under a name that is gone: which are the driver's is seen once nobody has them any more
+        found += sorted(_ownerless({name for name in there - self._before if name.startswith("sem.")}))
         found += sorted(name for name in there if name.startswith("rlforge-") and f"-{self.driver.pid}-" in name)
         if folder:
             found += [str(path) for path in Path(tempfile.gettempdir()).glob(f"rlforge-ray-{self.driver.pid}-*")]
@@ -67,7 +68,7 @@ class Family:
 
 def until(trial: Trial, name: str, family: Family, step: int, *doing: str) -> None:
     """Wait until the run is at that step, doing one of these things; look at the family meanwhile."""
-    give_up = time.monotonic() + 280
+    give_up = time.monotonic() + 400
     while time.monotonic() < give_up:
         now = trial.run(name).activity.read()
         if now and now.step >= step and now.doing in doing:
@@ -96,11 +97,35 @@ def _mapped(pid: int) -> set[str]:
     return {line.rpartition("/dev/shm/")[2] for line in lines if "/dev/shm/" in line and "(deleted)" not in line}
 
 
+def _ownerless(names: set[str]) -> set[str]:
+    """Of files in shared memory those that no living process has mapped; the tests beside this one have some."""
+    mapped: set[str] = set()
+    for maps in Path("/proc").glob("[0-9]*/maps") if names else ():
+        with suppress(OSError):
+            mapped |= {line.split()[4] for line in maps.read_text().splitlines() if f"{SHARED_MEMORY}/" in line}
+    return {name for name in names if _inode(SHARED_MEMORY / name) not in {"", *mapped}}
+
+
+def _inode(path: Path) -> str:
+    """Empty where the file is gone."""
+    try:
+        return str(path.stat().st_ino)
+    except FileNotFoundError:
+        return ""
+
+
 def _alive(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _listened_at(process: psutil.Process) -> set[str]:
+    try:
+        return {c.laddr.ip for c in process.net_connections() if c.status == psutil.CONN_LISTEN}
+    except psutil.NoSuchProcess:  # some live for a moment
+        return set()
 
 
 def _cmdline(process: psutil.Process) -> list[str]:
