@@ -148,8 +148,12 @@ class Trial:
     def strike(self, driver: subprocess.Popen[bytes], name: str, phase: str, step: int) -> Kill:
         """Kill a driver that runs already."""
         (self.folder / SCORING).unlink(missing_ok=True)
+        born = psutil.Process(driver.pid).create_time()
         try:
-            self._wait_for(driver, name, phase, step)
+            self._wait_for(driver, name, phase, step, born)
+            while not self._held(driver, name, phase, step, born):
+                driver.send_signal(signal.SIGCONT)
+                self._wait_for(driver, name, phase, step, born)
         finally:
             driver.send_signal(signal.SIGKILL)
             driver.wait()
@@ -161,12 +165,10 @@ class Trial:
         """The end of what a run printed."""
         return (self.folder / f"{name}.log").read_text(errors="replace")[-4000:]
 
-    def _wait_for(self, driver: subprocess.Popen[bytes], name: str, phase: str, step: int) -> None:
-        activity, give_up = self.run(name).activity, time.monotonic() + _START_S
-        born = psutil.Process(driver.pid).create_time()
+    def _wait_for(self, driver: subprocess.Popen[bytes], name: str, phase: str, step: int, born: float) -> None:
+        give_up = time.monotonic() + _START_S
         while time.monotonic() < give_up:
-            now = activity.read()
-            if now and now.since > born and now.step >= step and now.doing in PHASES[phase]:
+            if self._is_at(name, phase, step, born):
                 if phase != "scoring" or (self.folder / SCORING).exists():
                     return
             elif phase == "scoring":
@@ -175,6 +177,19 @@ class Trial:
                 raise RunError(f"the run '{name}' ended (status {driver.returncode}) before {phase}:\n{self.log(name)}")
             time.sleep(0.0003)
         raise DeadlineExceeded(f"waited {_START_S:g} s for step {step} of the run '{name}'; giving up")
+
+    def _held(self, driver: subprocess.Popen[bytes], name: str, phase: str, step: int, born: float) -> bool:
+        """Stop the driver, and see whether it stands there still: on a busy machine we may have looked long ago."""
+        driver.send_signal(signal.SIGSTOP)
+        held = psutil.Process(driver.pid)
+        while held.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
+            time.sleep(0.0003)
+        return self._is_at(name, phase, step, born)
+
+    def _is_at(self, name: str, phase: str, step: int, born: float) -> bool:
+        """Whether the driver born then is in that phase, of that step or a later one."""
+        now = self.run(name).activity.read()
+        return bool(now and now.since > born and now.step >= step and now.doing in PHASES[phase])
 
 
 def fingerprint(checkpoint: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ from tests.integration.conftest import SIX_STEPS
 from tests.integration.family import Family, end, until
 
 pytestmark = pytest.mark.timeout(900)
-PLAN = [("optimizer", 3), ("checkpoint", 6)]
+PLAN = [("optimizer", 3), ("checkpoint", 4)]
 
 
 def test_killed_twice_and_resumed_gives_the_same_bits_and_leaves_nothing(trial: Trial, truth: RunFolder) -> None:
