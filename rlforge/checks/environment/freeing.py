@@ -26,6 +26,8 @@ _MOST = 1024
 _LIFETIME_S = 0.4
 _SLOW_S = 0.04
 """Seconds of a step that can be overrun."""
+_AGAIN = 2
+"""How often a step is sent again to see how long the way is: a busy machine may hold up one of them."""
 
 
 async def has_no_more_worlds_than_it_says(case: EnvironmentCase) -> str:
@@ -134,13 +136,21 @@ async def _step_seconds(case: EnvironmentCase) -> float:
     async with case.world(start) as (world, first):
         if over(first) or case.action(start, 1) is None:
             raise Skipped(f"there is no reply to step with (replies: {case.replies.source}); give some with --actions")
-        began = time.perf_counter()
-        answer = await world.ask(_action(case, start), "the answer to step 1")
-        answered = time.perf_counter()
-        if not over(answer):  # what it takes to be answered from memory is the way there and back
-            await world.ask(_action(case, start), "the answer to step 1, sent again")
-            return (answered - began) - (time.perf_counter() - answered)
-        return answered - began
+        answer, seconds = await _timed(world, _action(case, start), "the answer to step 1")
+        ways: list[float] = []  # from memory it takes the way there and back
+        while len(ways) < _AGAIN and not over(answer):
+            answer, taken = await _timed(world, _action(case, start), "the answer to step 1, sent again")
+            ways.append(taken)
+        return seconds - min(ways, default=0.0)
+
+
+async def _timed(
+    world: WorldLine, action: environment_pb2.Action, what: str
+) -> tuple[environment_pb2.Observation, float]:
+    """The answer, and how long it took."""
+    began = time.perf_counter()
+    answer = await world.ask(action, what)
+    return answer, time.perf_counter() - began
 
 
 def _action(case: EnvironmentCase, start: environment_pb2.Action) -> environment_pb2.Action:
