@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,21 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
         return made[key]
 
     return make
+
+
+@pytest.fixture
+def free_port() -> Iterator[Callable[[], int]]:
+    """`free_port()` is a port that is nobody else's while the test runs, for a server that must be told one."""
+    held: list[socket.socket] = []
+
+    def take() -> int:
+        held.append(
+            socket.socket()
+        )  # bound and never listening: servers may, and no port that is asked for is this one
+        held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held[-1].bind(("127.0.0.1", 0))
+        return held[-1].getsockname()[1]
+
+    yield take
+    for each in held:
+        each.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(600)
 ROOT = Path(__file__).parents[2]
 RLFORGE = Path(sys.executable).parent / "rlforge"
 
@@ -21,7 +22,7 @@ SERVED = {"02_robot_over_grpc", "03_reward_endpoint", "05_judge", "06_warehouse_
 def test_two_steps_of_the_example_run_from_start_to_checkpoint(example: str, tmp_path: Path) -> None:
     command = [str(RLFORGE), "train", "--dry-run", "--json", "--runs-dir", str(tmp_path)]
     command.append(str(ROOT / "examples" / example / "recipe.yaml"))
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=560, check=False)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert [stage["steps"] for stage in result["stages"]] == [2] * len(result["stages"])

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+import pytest
 
 from rlforge.runlog.folder import RunFolder
 from tests.warehouse import FOLDER, node_with_packages
 
+pytestmark = pytest.mark.timeout(600)
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RLFORGE = Path(sys.executable).parent / "rlforge"
 TOKEN = "a-token-that-nobody-may-read"
@@ -21,9 +23,10 @@ LIGHT = ("generators.policy={type: transformers, threads: 1}", "cluster.type=in_
 """For examples about an endpoint, in which vLLM and Ray have no part; 01, 02, 04 and 07 are run on both."""
 
 
-def test_reward_endpoints_over_grpc_and_http_are_asked_and_their_token_stays_out_of_the_run(tmp_path: Path) -> None:
-    ports = free_ports(2)
-    addresses = [f"grpc://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}"]
+def test_reward_endpoints_over_grpc_and_http_are_asked_and_their_token_stays_out_of_the_run(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    addresses = [f"grpc://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"]
     with ExitStack() as served:
         for address in addresses:
             served.enter_context(process(str(EXAMPLES / "03_reward_endpoint" / "endpoint.py"), address))
@@ -37,8 +40,10 @@ def test_reward_endpoints_over_grpc_and_http_are_asked_and_their_token_stays_out
     assert not [path for path in files if TOKEN.encode() in path.read_bytes()]
 
 
-def test_judge_is_asked_over_its_address_and_its_verdicts_are_kept(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+def test_judge_is_asked_over_its_address_and_its_verdicts_are_kept(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    port = free_port()
     with process(str(EXAMPLES / "05_judge" / "server.py"), str(port)):
         overrides = [
             f"rewards.scorers.0.address=http://127.0.0.1:{port}/v1",
@@ -50,8 +55,10 @@ def test_judge_is_asked_over_its_address_and_its_verdicts_are_kept(tmp_path: Pat
     assert list((tmp_path / "verdicts").glob("??/*.json"))
 
 
-def test_worlds_over_grpc_are_played_in_and_their_rewards_are_the_rollouts(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+def test_worlds_over_grpc_are_played_in_and_their_rewards_are_the_rollouts(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    port = free_port()
     traces = tmp_path / "traces.jsonl"
     subprocess.run([sys.executable, "-m", "pick_and_place.traces", traces, "--count", "8"], check=True, timeout=120)
     address = f"grpc://127.0.0.1:{port}"
@@ -65,8 +72,10 @@ def test_worlds_over_grpc_are_played_in_and_their_rewards_are_the_rollouts(tmp_p
     assert all(text.startswith(("up ", "down ")) for text in seen)
 
 
-def test_a_warehouse_in_another_language_is_played_in_and_pays_for_it(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+def test_a_warehouse_in_another_language_is_played_in_and_pays_for_it(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    port = free_port()
     traces, address = tmp_path / "traces.jsonl", f"grpc://127.0.0.1:{port}"
     write = [sys.executable, str(EXAMPLES / "06_warehouse_js" / "traces.py"), address, str(traces), "--count", "8"]
     secrets = {**os.environ, "TOKEN": TOKEN, "PORT": str(port)}
@@ -90,7 +99,7 @@ def dry_run(example: str, folder: Path, *overrides: str) -> RunFolder:
     recipe = str(EXAMPLES / example / "recipe.yaml")
     environment = {**os.environ, "REWARD_TOKEN": TOKEN, "TOKEN": TOKEN}
     done = subprocess.run(
-        [*command, recipe, *overrides], capture_output=True, text=True, timeout=280, check=False, env=environment
+        [*command, recipe, *overrides], capture_output=True, text=True, timeout=560, check=False, env=environment
     )
     assert done.returncode == 0, done.stderr
     assert TOKEN not in done.stdout + done.stderr
@@ -106,11 +115,3 @@ def process(*arguments: str) -> Generator[None]:
     finally:
         running.kill()
         running.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports

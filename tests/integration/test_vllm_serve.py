@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,11 +21,11 @@ from tests.models import save_checkpoint
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
-def test_a_checkpoint_is_served_unmodified(tiny_model: Callable[..., str], tmp_path: Path) -> None:
+def test_a_checkpoint_is_served_unmodified(
+    tiny_model: Callable[..., str], tmp_path: Path, free_port: Callable[[], int]
+) -> None:
     folder = asyncio.run(save_checkpoint(tiny_model(), tmp_path))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     serve = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model={folder}"]
     options = ["--dtype=float32", "--enforce-eager", "--max-model-len=128", "--kv-cache-memory-bytes=67108864"]
     server = subprocess.Popen([*serve, "--host=127.0.0.1", f"--port={port}", *options])
