@@ -14,7 +14,7 @@ import pytest
 from rlforge.processes import segment_path
 
 DRIVER = """
-import subprocess, sys, time
+import signal, subprocess, sys, time
 from pathlib import Path
 from rlforge.cluster.janitor import Janitor
 from rlforge.processes import segment_path
@@ -24,6 +24,12 @@ janitor = Janitor("test-janitor", folder)
 segment_path("test-janitor", "weights-0").write_text("left")
 rays = subprocess.Popen(["sh", "-c", f"sleep 60 & : {folder}; sleep 60"])
 own = subprocess.Popen(["sleep", "60"])
+def up():  # deaf to whatever is not its driver's
+    (ignored,) = [line for line in open(f"/proc/{janitor._process.pid}/status") if line.startswith("SigIgn")]
+    return int(ignored.split()[1], 16) >> signal.SIGTERM - 1 & 1
+
+while not up():
+    time.sleep(0.05)
 time.sleep(2.5)
 print(janitor._process.pid, rays.pid, own.pid, flush=True)
 if sys.argv[2] == "close":
@@ -47,7 +53,7 @@ def test_rays_processes_go_with_segments_and_folder_and_the_drivers_own_stay(way
         else:
             driver.send_signal(signal.SIGKILL)
             driver.wait()
-        _, alive = psutil.wait_procs([janitor], timeout=10)
+        _, alive = psutil.wait_procs([janitor], timeout=30)
         assert alive == []
         assert [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
         assert own.is_running()

@@ -16,6 +16,7 @@ from rlforge.errors import ConfigError
 from rlforge.rewards.python.scorer import PythonScorer, check_function
 from rlforge.rewards.router import Router
 from tests.rollouts import rollout
+from tests.worlds import until
 
 
 @pytest.fixture
@@ -144,8 +145,8 @@ async def test_coroutines_run_at_once_and_keep_their_prints_apart(write):
             return rollout.key.member
     """)
     began = time.perf_counter()
-    scores = await judge(function, members(16), timeout_s=1)
-    assert time.perf_counter() - began < 5
+    scores = await judge(function, members(16), timeout_s=2)
+    assert time.perf_counter() - began < 30
     assert outcomes(scores) == [0, 1, 2, "timeout", "exception", *range(5, 16)]
     assert scores[5].output == "start 5\nend 5\n"
 
@@ -158,7 +159,7 @@ async def test_coroutine_that_blocks_its_process_is_the_only_one_to_time_out(wri
             if rollout.key.member == 2: time.sleep(60)
             return 1
     """)
-    assert outcomes(await judge(function, members(4), timeout_s=0.5)) == [1, 1, "timeout", 1]
+    assert outcomes(await judge(function, members(4), timeout_s=1.5)) == [1, 1, "timeout", 1]
 
 
 async def test_batch_function_gets_lists_and_a_crash_is_pinned_on_the_one_to_blame(write):
@@ -201,11 +202,11 @@ async def test_hanging_function_is_killed_in_time_and_the_rest_is_scored(write):
             return 1
     """)
     began = time.perf_counter()
-    scores = await judge(function, members(6), timeout_s=0.5)
+    scores = await judge(function, members(6), timeout_s=1.5)
     assert outcomes(scores) == [1, 1, 1, "timeout", 1, 1]
     assert scores[3].retryable
-    assert "0.5 s" in scores[3].reason
-    assert time.perf_counter() - began < 15
+    assert "1.5 s" in scores[3].reason
+    assert time.perf_counter() - began < 30
 
 
 async def test_function_that_takes_all_memory_is_stopped_at_the_limit(write):
@@ -229,7 +230,7 @@ async def test_endless_prints_fill_nothing(write):
             return 1
     """)
     before = psutil.Process().memory_info().rss
-    scores = await judge(function, members(3), timeout_s=0.7)
+    scores = await judge(function, members(3), timeout_s=1.5)
     assert outcomes(scores) == ["timeout", "timeout", 1]
     assert psutil.Process().memory_info().rss - before < 50 << 20
 
@@ -248,7 +249,7 @@ async def test_whatever_the_function_started_dies_with_it(write, tmp_path, befor
                 time.sleep(600)
             return 1
     """)
-    async with started(function, timeout_s=1.5) as scorer:
+    async with started(function, timeout_s=3) as scorer:
         assert outcomes(await scorer.score(members(2))) == ["timeout", 1]
         killed = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
         assert await gone(*killed)
@@ -295,9 +296,9 @@ async def test_function_dies_with_its_owner_even_by_kill_9(write, tmp_path):
     process = await asyncio.create_subprocess_exec(sys.executable, owner, stdout=subprocess.PIPE, env=env)
     assert process.stdout is not None
     assert await process.stdout.readline() == b"ready\n"
-    await asyncio.sleep(0.5)
-    family = psutil.Process(process.pid).children(recursive=True)
-    assert len(family) >= 3, "guardian, function, sleep"
+    owned = psutil.Process(process.pid)
+    await until(lambda: len(owned.children(recursive=True)) >= 3, within_s=20)  # guardian, function, sleep
+    family = owned.children(recursive=True)
     process.kill()
     await process.wait()
     assert await gone(*(child.pid for child in family))

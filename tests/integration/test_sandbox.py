@@ -89,10 +89,20 @@ def marker():
     """A word in the command line of whatever must not survive; checked at the end."""
     word = f"mark-{uuid.uuid4().hex}"
     yield word
-    deadline = time.monotonic() + 2
-    while (left := marked(word)) and time.monotonic() < deadline:
+    gone(lambda: marked(word))
+
+
+def gone(left):
+    """Wait until nothing is left."""
+    give_up = time.monotonic() + 20
+    while left():
+        assert time.monotonic() < give_up, left()
         time.sleep(0.02)
-    assert left == []
+
+
+def folders():
+    """Working folders on disk; tests that run beside these have some for a while."""
+    return set(Path("/tmp").glob("rlforge-sandbox*"))
 
 
 def marked(word):
@@ -242,8 +252,8 @@ def test_endless_sleep_is_ended_by_the_clock(sandbox, marker):
     started = time.monotonic()
     done = sandbox("import time; time.sleep(1000)", marker, wall_s=0.5)
     assert done.ended == "wall_time"
-    assert done.seconds < 5
-    assert time.monotonic() - started < 30
+    assert done.seconds < 20
+    assert time.monotonic() - started < 60
 
 
 @pytest.fixture
@@ -342,9 +352,11 @@ except OSError:
 
 
 def test_mounts_and_folders_of_the_machine_are_as_before(sandbox):
-    before = Path("/proc/self/mounts").read_text(), sorted(Path("/tmp").glob("rlforge-sandbox*"))
+    mounts, there = Path("/proc/self/mounts").read_text(), folders()
     sandbox("open('/work/x', 'w').write('x')")
-    assert before == (Path("/proc/self/mounts").read_text(), sorted(Path("/tmp").glob("rlforge-sandbox*")))
+    assert mounts == Path("/proc/self/mounts").read_text()
+    new = folders() - there
+    gone(lambda: new & folders())
 
 
 async def test_cancelling_a_run_ends_its_program(marker):
@@ -409,7 +421,7 @@ async def test_a_path_made_readable_can_be_read_and_not_written(tmp_path, namesp
 
 @pytest.mark.parametrize("user", ["tester", "ordinary"])
 def test_without_namespaces_limits_hold_and_nothing_stays(user, marker):
-    before = sorted(Path("/tmp").glob("rlforge-sandbox*"))
+    there = folders()
     daemon = """
 import os, sys
 if os.fork() == 0:
@@ -426,7 +438,8 @@ while True: pass
     assert drive(user, "limits", "while True: print('x')", output_bytes=500).ended == "output"
     assert drive(user, "limits", "import time; time.sleep(100)", wall_s=0.3).ended == "wall_time"
     assert "MemoryError" in drive(user, "limits", "bytearray(1 << 30)", memory_bytes=200 << 20).stderr
-    assert sorted(Path("/tmp").glob("rlforge-sandbox*")) == before
+    new = folders() - there
+    gone(lambda: new & folders())
 
 
 async def test_weaker_isolation_is_said_once_and_plainly(monkeypatch, caplog):

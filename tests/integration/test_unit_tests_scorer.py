@@ -79,7 +79,7 @@ def test_longest_that_a_rollout_may_take_grows_with_its_cases():
 async def test_program_that_hangs_in_every_case_is_scored_and_so_is_its_neighbour(monkeypatch):
     monkeypatch.setattr(asking, "_SLACK_S", 0.0)
     monkeypatch.setattr(asking, "_RESTART_S", 1.0)
-    config = UnitTestsScorer.Config.parse({"type": "unit_tests", "timeout_s": 0.5, "concurrency": 1})
+    config = UnitTestsScorer.Config.parse({"type": "unit_tests", "timeout_s": 2, "concurrency": 1})
     cases = [{"stdin": "", "stdout": "1"}] * 30
     judged = [rollout(f"```\n{code}\n```", info={"tests": cases[:many]}) for code, many in HANGS_AND_PRINTS]
     scores = await Asked(config, 8).scores(judged)

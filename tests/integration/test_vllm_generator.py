@@ -157,7 +157,7 @@ async def test_rollouts_of_many_turns_are_learned_in_the_tokens_that_vllm_receiv
 async def test_a_load_in_flight_splits_the_versions_and_stops_nobody(served: Any) -> None:
     generator, channel, model = served
     tasks = [asyncio.ensure_future(generator.generate(request(seed, max_new_tokens=400))) for seed in range(32)]
-    await asyncio.sleep(0.3)
+    await generator.generate(request(32, max_new_tokens=2))  # it came last: where it has two tokens, all have
     report = await generator.load(channel.publish(model.state_dict(), 10))
     completions = await asyncio.gather(*tasks)
     assert report.pause_s < 5
