@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 
 from rlforge.types import EnvironmentSpec, Message, Observation, Task, WorldStart
+
+Fault = TypeVar("Fault", bound=Exception)
 
 
 class Clockwork:
@@ -79,4 +82,15 @@ async def until(holds: Callable[[], bool], within_s: float = 5.0) -> None:
     """Wait until something holds. Raises TimeoutError when it does not in time."""
     async with asyncio.timeout(within_s):
         while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def until_raises(fault: type[Fault], ask: Callable[[], Awaitable[Any]], within_s: float = 5.0) -> Fault:
+    """Ask until that is refused; how. Raises TimeoutError when it is not in time."""
+    async with asyncio.timeout(within_s):
+        while True:
+            try:
+                await ask()
+            except fault as refused:
+                return refused
             await asyncio.sleep(0.01)

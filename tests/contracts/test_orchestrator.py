@@ -150,9 +150,10 @@ async def test_a_dead_generator_is_not_the_fault_of_the_rollout(make: Any) -> No
 
 
 async def test_cancellation_reaches_the_generator(make: Any) -> None:
-    cancelled = asyncio.Event()
+    asked, cancelled = asyncio.Event(), asyncio.Event()
 
     async def hang(request: GenerateRequest) -> Completion:
+        asked.set()
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
@@ -162,7 +163,7 @@ async def test_cancellation_reaches_the_generator(make: Any) -> None:
 
     orchestrator = await make(hang)
     running = asyncio.ensure_future(orchestrator.run(KEY, TASK, SAMPLING, 5))
-    await asyncio.sleep(0.1)
+    await asyncio.wait_for(asked.wait(), 10)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

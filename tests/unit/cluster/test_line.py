@@ -143,8 +143,10 @@ async def test_a_call_that_cannot_be_read_ends_the_line_with_the_reason(line: Li
 
 
 async def test_a_call_that_is_given_up_ends_on_the_other_side(line: Line, part: Part) -> None:
+    call = asyncio.ensure_future(line.call("wait", None))
+    await asyncio.wait_for(part.waiting.wait(), 5)
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(line.call("wait", None), 0.05)
+        await asyncio.wait_for(call, 0.01)
     await asyncio.wait_for(part.given_up.wait(), 5)
     assert await line.call("double", 4) == 8
 

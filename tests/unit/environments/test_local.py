@@ -15,14 +15,15 @@ from tests.unit.environments.worlds import AsyncCounter, Slow, say, start, text
 @pytest.fixture(autouse=True)
 def _gate():
     Slow.gate.clear()
+    Slow.begun.clear()
     Slow.closed.clear()
     yield
     Slow.gate.set()
 
 
 async def begun():
-    """Let what has been started get as far as it goes."""
-    await asyncio.sleep(0.1)
+    """Wait until a slow step is under way."""
+    await eventually(Slow.begun.is_set)
 
 
 async def eventually(true):
@@ -54,7 +55,7 @@ async def test_closing_amid_a_step_returns_at_once_and_its_place_is_free_when_th
         await environment.open(start())
     begin = time.monotonic()
     await world.close()
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 8  # the step would take 20 s, and a close that waits for it 10 s
     with pytest.raises(EndpointBusy):  # its own code still runs in there
         await environment.open(start())
     assert Slow.closed == []
@@ -71,7 +72,7 @@ async def test_closing_amid_a_step_returns_at_once_and_its_place_is_free_when_th
 @pytest.mark.parametrize("given_up", ["cancelled", "over its time"])
 async def test_a_step_that_is_given_up_keeps_its_place_while_it_runs(given_up):
     environment = adapt(Slow, worlds=1)
-    world, _ = await environment.open(start(step_timeout_s=0.2 if given_up == "over its time" else 0.0))
+    world, _ = await environment.open(start(step_timeout_s=1.0 if given_up == "over its time" else 0.0))
     step = asyncio.create_task(world.step(say("wait")))
     await begun()
     if given_up == "cancelled":
@@ -94,7 +95,7 @@ async def test_a_reset_that_is_given_up_keeps_its_place_while_it_runs():
 
     environment = adapt(Late, worlds=1)
     with pytest.raises(DeadlineExceeded):
-        await environment.open(start(step_timeout_s=0.1))
+        await environment.open(start(step_timeout_s=0.5))
     with pytest.raises(EndpointBusy):
         await environment.open(start())
     Slow.gate.set()
@@ -103,7 +104,7 @@ async def test_a_reset_that_is_given_up_keeps_its_place_while_it_runs():
 
 async def test_a_step_that_never_ends_is_told_and_loses_its_place_in_the_end(monkeypatch, caplog):
     monkeypatch.setattr(local, "_CLOSE_S", 0.1)
-    monkeypatch.setattr(local, "_ABANDONED_S", 0.3)
+    monkeypatch.setattr(local, "_ABANDONED_S", 1.5)
     environment = adapt(Slow, worlds=1)
     world, _ = await environment.open(start())
     step = asyncio.create_task(world.step(say("wait")))
@@ -117,7 +118,7 @@ async def test_a_step_that_never_ends_is_told_and_loses_its_place_in_the_end(mon
 
 
 async def test_a_step_over_its_time_ends_the_world():
-    world, _ = await adapt(Slow).open(start(step_timeout_s=0.05))
+    world, _ = await adapt(Slow).open(start(step_timeout_s=0.5))
     with pytest.raises(DeadlineExceeded, match="its step"):
         await world.step(say("wait"))
     with pytest.raises(EndpointRefused):
@@ -125,16 +126,16 @@ async def test_a_step_over_its_time_ends_the_world():
 
 
 async def test_a_lifetime_ends_the_world_between_steps():
-    world, _ = await adapt(Slow).open(start(lifetime_s=0.2))
+    world, _ = await adapt(Slow).open(start(lifetime_s=1.0))
     await world.step(say("now"))
-    await asyncio.sleep(0.25)
+    await asyncio.sleep(1.05)
     with pytest.raises(DeadlineExceeded):
         await world.step(say("now"))
 
 
 async def test_a_class_may_say_how_long_its_steps_take():
     class Patient(Slow):
-        step_timeout_s = 0.05
+        step_timeout_s = 0.5
 
     world, _ = await adapt(Patient).open(start())
     with pytest.raises(DeadlineExceeded):
@@ -179,6 +180,7 @@ async def test_closing_amid_a_coroutine_cancels_it_before_the_users_close():
         async def reset(self): ...
 
         async def step(self, action):
+            told.append("step begun")
             try:
                 await asyncio.sleep(60)
             finally:
@@ -189,9 +191,9 @@ async def test_closing_amid_a_coroutine_cancels_it_before_the_users_close():
 
     world, _ = await adapt(Waits).open(start())
     step = asyncio.create_task(world.step(say("x")))
-    await begun()
+    await eventually(lambda: told)
     await world.close()
-    assert told == ["step ended", "closed"]
+    assert told == ["step begun", "step ended", "closed"]
     with pytest.raises(EndpointRefused, match="closed during its step"):
         await step
 

@@ -48,6 +48,7 @@ class Slow:
     """Its steps block until they are let go."""
 
     gate = threading.Event()
+    begun = threading.Event()
     closed: ClassVar[list[str]] = []
 
     def reset(self, task):
@@ -56,6 +57,7 @@ class Slow:
 
     def step(self, action):
         if action == "wait":
+            Slow.begun.set()
             Slow.gate.wait(20)
         if action == "sleep":
             time.sleep(0.2)

@@ -51,8 +51,8 @@ async def test_a_load_between_two_tokens_splits_the_versions(
     channel = SharedMemoryChannel(run_id="unit-transformers")
     weights = AutoModelForCausalLM.from_pretrained(tiny_model(seed=1)).state_dict()
     manifest = channel.publish(dict(weights), 1)
-    running = [asyncio.ensure_future(generator.generate(request(seed, new=200))) for seed in range(4)]
-    await asyncio.sleep(0.01)
+    running = [asyncio.ensure_future(generator.generate(request(seed, new=200))) for seed in range(3)]
+    await generator.generate(request(3, new=2))  # of the same batch: where it has two tokens, all have
     await generator.load(manifest)
     channel.close()
     versions = [completion.policy_versions for completion in await asyncio.gather(*running)]

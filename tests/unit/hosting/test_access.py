@@ -30,7 +30,7 @@ def authority(tmp_path):
 
 
 async def meet(address, **config):
-    environment = connect_environment(EndpointConfig(address=address, connect_timeout_s=1, **config))
+    environment = connect_environment(EndpointConfig(address=address, **config))
     try:
         world, _ = await environment.open(start())
         shown = await world.step(say("hello"))
@@ -45,9 +45,9 @@ async def test_an_encrypted_connection_trusts_the_authority_it_is_given_and_no_o
         assert address.startswith(f"{scheme}s://127.0.0.1:")
         assert await meet(address, tls={"ca": authority.file}) == "1: hello"
         with pytest.raises(EndpointUnavailable):
-            await meet(address, tls={"ca": Authority(tmp_path, "stranger").file})
+            await meet(address, tls={"ca": Authority(tmp_path, "stranger").file}, connect_timeout_s=1)
         with pytest.raises(EndpointUnavailable):
-            await meet(address.replace("s://", "://"))
+            await meet(address.replace("s://", "://"), connect_timeout_s=1)
 
 
 async def test_a_server_may_ask_for_the_clients_certificate(scheme, authority, tmp_path):
@@ -58,7 +58,7 @@ async def test_a_server_may_ask_for_the_clients_certificate(scheme, authority, t
         theirs = Authority(tmp_path, "stranger").issue("stranger")
         for tls in ({"ca": authority.file}, {"ca": authority.file, **theirs}):
             with pytest.raises(EndpointUnavailable):
-                await meet(address, tls=tls)
+                await meet(address, tls=tls, connect_timeout_s=1)
 
 
 async def test_the_name_in_a_certificate_may_differ_from_the_address(authority):

@@ -22,6 +22,10 @@ def channel_to(address):
     return grpc.aio.insecure_channel(address.removeprefix("grpc://"))
 
 
+async def health(stub, service=""):
+    return (await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)).status
+
+
 @pytest.mark.parametrize(
     ("thing", "service"),
     [(Clockwork, "rlforge.v1.Environment"), (lambda rollout: 1.0, "rlforge.v1.Reward")],
@@ -32,8 +36,7 @@ async def test_health_is_told_without_a_token(thing, service, monkeypatch):
     async with serving(thing, "grpc://127.0.0.1:0", token="env:TOKEN") as address, channel_to(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         for name in ("", service):
-            said = await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
-            assert said.status == health_pb2.HealthCheckResponse.SERVING
+            assert await health(stub, name) == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_a_server_that_drains_says_so():
@@ -44,9 +47,9 @@ async def test_a_server_that_drains_says_so():
     async with channel_to(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         stopping = asyncio.create_task(hosted.__aexit__(None, None, None))
-        await asyncio.sleep(0.1)
-        said = await stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
-        assert said.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        async with asyncio.timeout(5):
+            while await health(stub) != health_pb2.HealthCheckResponse.NOT_SERVING:  # noqa: ASYNC110 (it is asked)
+                await asyncio.sleep(0.01)
     await world.close()
     await stopping
     await environment.close()
@@ -70,9 +73,10 @@ async def test_health_over_http_turns_with_draining():
         opened = await client.post("/v1/worlds", json=to_json(encode_start(start())))
         assert (await client.get("/healthz")).status_code == 200
         stopping = asyncio.create_task(hosted.__aexit__(None, None, None))
-        await asyncio.sleep(0.1)
-        draining = await client.get("/healthz")
-        assert (draining.status_code, draining.json()) == (503, {"status": "draining"})
+        async with asyncio.timeout(5):
+            while (said := await client.get("/healthz")).status_code != 503:  # noqa: ASYNC110 (it is asked)
+                await asyncio.sleep(0.01)
+        assert said.json() == {"status": "draining"}
         assert (await client.delete(opened.headers["location"])).status_code == 204
         await stopping
 

@@ -22,12 +22,13 @@ from rlforge.hosting import grpc_server
 from rlforge.hosting.serve import serving
 from rlforge.transports.config import EndpointConfig
 from rlforge.transports.connect import connect_environment
+from rlforge.transports.grpc_sending import send
 from rlforge.types import Message, Observation
 from rlforge.wire.json import from_json, to_json
 from rlforge.wire.pb import environment_pb2 as pb
 from rlforge.wire.worlds import encode_reply, encode_start
 from tests.faults.proxy import Proxy
-from tests.worlds import Clockwork, say, start, until
+from tests.worlds import Clockwork, say, start, until, until_raises
 
 SCHEMES = ["grpc", "http"]
 
@@ -109,7 +110,7 @@ class Robot:
 @pytest.mark.parametrize("given_up", ["cancelled", "over its time"])
 async def test_no_two_worlds_are_at_work_in_one_place(scheme, given_up):
     Robot.made, Robot.done, Robot.gate = [], [], threading.Event()
-    settings = {"step_timeout_s": 0.3} if given_up == "over its time" else {}
+    settings = {"step_timeout_s": 1.0} if given_up == "over its time" else {}
     async with Reached(Robot, scheme, worlds=1) as environment:
         world, _ = await environment.open(start(**settings))
         step = asyncio.create_task(world.step(say("up")))
@@ -192,7 +193,7 @@ async def test_a_step_that_overruns_frees_the_world_and_says_so(clockwork, schem
         began = time.monotonic()
         with pytest.raises(DeadlineExceeded, match=r"waited 0.2 s for environment 'clockwork' to do step 1"):
             await world.step(say("sleep 30"))
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 10
         await until(lambda: not clockwork.living)
         await environment.open(start())  # its place is free
 
@@ -254,7 +255,7 @@ async def test_closing_a_world_frees_it_though_the_wait_for_it_is_given_up(clock
 
 
 async def test_a_client_that_goes_away_leaves_no_world_behind(clockwork, scheme):
-    async with Reached(clockwork, scheme, idle_s=0.4) as environment:
+    async with Reached(clockwork, scheme, idle_s=1.5) as environment:
         for _ in range(3):
             await environment.open(start())
         assert len(clockwork.living) == 3
@@ -263,7 +264,7 @@ async def test_a_client_that_goes_away_leaves_no_world_behind(clockwork, scheme)
 
 
 async def test_a_world_lives_no_longer_than_it_may(clockwork, scheme):
-    async with Reached(clockwork, scheme, lifetime_s=0.3, idle_s=1) as environment:
+    async with Reached(clockwork, scheme, lifetime_s=0.8, idle_s=4) as environment:
         world, _ = await environment.open(start())
         await until(lambda: not clockwork.living)
         with pytest.raises((DeadlineExceeded, EndpointRefused, EndpointUnavailable), match=r"lived|lifetime"):
@@ -349,9 +350,11 @@ async def test_draining_lets_worlds_end_and_takes_no_new_one(clockwork, scheme):
     environment = connect_environment(EndpointConfig(address=await hosted.__aenter__()))
     world, _ = await environment.open(start())
     stopping = asyncio.create_task(hosted.__aexit__(None, None, None))
-    await asyncio.sleep(0.1)
-    with pytest.raises(EndpointUnavailable, match="draining"):
-        await environment.open(start())
+
+    async def another() -> None:
+        await (await environment.open(start()))[0].close()
+
+    assert "draining" in str(await until_raises(EndpointUnavailable, another))
     assert (await world.step(say("on"))).messages[0].text == "1: on"
     assert (await world.step(say("end"))).over
     await asyncio.wait_for(stopping, 3)
@@ -360,7 +363,7 @@ async def test_draining_lets_worlds_end_and_takes_no_new_one(clockwork, scheme):
 
 async def test_a_world_behind_a_link_that_went_silent_is_freed_although_no_connection_ended(clockwork, monkeypatch):
     monkeypatch.setattr(grpc_server, "KEEPALIVE_S", 0.5)
-    monkeypatch.setattr(grpc_server, "PING_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(grpc_server, "PING_TIMEOUT_S", 2.0)
     async with serving(clockwork, "grpc://127.0.0.1:0") as address:
         link = Proxy(int(address.rpartition(":")[2]))
         await link.start()
@@ -426,7 +429,7 @@ class Raw:
 
     async def _stream(self, action):
         try:
-            await self._call.write(action if isinstance(action, bytes) else action.SerializeToString())
+            await send(self._call, action if isinstance(action, bytes) else action.SerializeToString())
             return pb.Observation.FromString(await self._call.read())
         except grpc.aio.AioRpcError as error:
             return error.code().name

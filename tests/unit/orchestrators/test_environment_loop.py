@@ -229,9 +229,9 @@ async def test_a_world_that_its_endpoint_gives_up_ends_the_rollout_as_cancelled_
 
 
 async def test_a_world_that_does_not_answer_ends_the_rollout_with_timeout(renderer: ChatRenderer) -> None:
-    rollout = await play(renderer, "Stuck", saying(renderer, "1"), step_timeout_s=0.1)
+    rollout = await play(renderer, "Stuck", saying(renderer, "1"), step_timeout_s=0.5)
     assert rollout.stop_reason == StopReason.TIMEOUT
-    assert "0.1 s" in rollout.error
+    assert "0.5 s" in rollout.error
     worlds.OPEN.clear()  # its thread is still in the world
 
 
@@ -251,7 +251,7 @@ async def test_an_endpoint_that_is_not_there_is_asked_until_the_deadline(scheme:
     began = time.monotonic()
     rollout = await loop.run(KEY, TASK, SAMPLING, 5)
     await loop.close()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
     assert rollout.stop_reason == StopReason.ENVIRONMENT_ERROR
     assert f"{scheme}://127.0.0.1:9" in rollout.error
 
@@ -285,16 +285,18 @@ async def test_a_completion_that_does_not_come_in_time_ends_the_rollout_with_tim
 
 
 async def test_a_cancelled_rollout_frees_its_world(renderer: ChatRenderer) -> None:
+    asked = asyncio.Event()
+
     async def hangs(request: GenerateRequest) -> Completion:
+        asked.set()
         await asyncio.sleep(60)
         raise AssertionError
 
     loop = loop_of(renderer, "Guess", hangs)
     await loop.start()
     playing = asyncio.ensure_future(loop.run(KEY, TASK, SAMPLING, 5))
-    async with asyncio.timeout(5):
-        while not worlds.OPEN:  # noqa: ASYNC110 (the world is made in a thread)
-            await asyncio.sleep(0.01)
+    await asyncio.wait_for(asked.wait(), 10)
+    assert worlds.OPEN
     playing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await playing

@@ -261,10 +261,12 @@ async def test_budget_goes_on_in_a_resumed_run_with_the_same_cache(tmp_path):
 
 
 async def test_rate_holds_over_meters_that_share_a_folder(tmp_path):
-    meters = [Meter(folder=tmp_path, max_tokens=None, per_minute=600) for _ in range(3)]
+    meters = [Meter(folder=tmp_path, max_tokens=None, per_minute=1) for _ in range(3)]
+    began = time.time()
     waits = [meters[number % 3].turn_s() for number in range(12)]
-    assert waits[-1] == pytest.approx(11 * 0.1, abs=0.09)
-    assert waits == sorted(waits)
+    took_s = time.time() - began
+    for number, wait in enumerate(waits):  # less by the time that was spent before it was asked
+        assert number * 60 - took_s <= wait <= number * 60
 
 
 def test_rate_and_budget_hold_over_processes_that_share_a_folder(tmp_path):

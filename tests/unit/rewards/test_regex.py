@@ -60,12 +60,12 @@ async def test_catastrophic_pattern_is_stopped_and_stops_nobody_else():
 
     beating = asyncio.create_task(heart())
     started = time.perf_counter()
-    slow, quick = await judge([rollout("a" * 60 + "!"), rollout("aaa")], pattern="(a|aa)+$", timeout_s=0.3)
+    slow, quick = await judge([rollout("a" * 60 + "!"), rollout("aaa")], pattern="(a|aa)+$", timeout_s=1.0)
     beating.cancel()
     assert (slow.value, slow.error_kind) == (None, "timeout")
-    assert "0.3 s" in slow.reason
+    assert "1 s" in slow.reason
     assert quick.value == 1
-    assert time.perf_counter() - started < 3
+    assert time.perf_counter() - started < 20
     assert beats > 5
 
 

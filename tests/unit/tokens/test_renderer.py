@@ -149,11 +149,11 @@ def test_tool_calls_reach_the_template_parsed_when_they_parse(folder: Path) -> N
 
 def test_32_prompts_of_8_members_render_in_milliseconds(renderer: ChatRenderer) -> None:
     prompts = [[Message.of("user", f"{n}+{n}=")] for n in range(32)]
-    started = time.perf_counter()
+    started = time.thread_time()  # other work on the machine is not ours
     for _ in range(8):
         for prompt in prompts:
             renderer.prompt(prompt)
-    assert time.perf_counter() - started < 0.1  # 3 ms on an idle core
+    assert time.thread_time() - started < 0.1  # 3 ms on an idle core
 
 
 def ends_with(folder: Path, eos: str, behind: str) -> ChatRenderer:
