@@ -125,8 +125,10 @@ class RemoteScorer:
         except (EndpointError, DeadlineExceeded) as fault:
             scores = dict.fromkeys(items, unscored(self.name, fault))
         except DataError as fault:
-            if len(items) > 1:  # one rollout cannot travel: the others can
-                await asyncio.gather(*(self._ask([item]) for item in batch))
+            if len(items) > 1:  # one rollout cannot travel: the others can, in one request at a time as before
+                half = len(batch) // 2
+                await self._ask(batch[:half])
+                await self._ask(batch[half:])
                 return
             scores = dict.fromkeys(items, Score(scorer=self.name, error_kind="malformed", reason=str(fault)))
         self._settle(batch, scores, perf_counter() - began)

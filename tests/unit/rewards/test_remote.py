@@ -155,9 +155,12 @@ async def test_one_rollout_that_cannot_travel_does_not_take_the_others_with_it()
         return await score(items, **how)
 
     endpoint.score = picky
-    scores, _ = await scores_of(endpoint, [*replies(3), rollout("bad", member=7)])
-    assert [score.value for score in scores] == [0.0, 1.0, 0.0, None]
-    assert scores[3].error_kind == "malformed"
+    endpoint.seconds = 0.01
+    scores, _ = await scores_of(endpoint, [*replies(7), rollout("bad", member=7)], concurrency=1)
+    assert [score.value for score in scores] == [*RIGHT[:7], None]
+    assert scores[7].error_kind == "malformed"
+    assert endpoint.busiest == 1, "the endpoint is asked no more at once than it said"
+    assert [len(ids) for ids in endpoint.asked] == [4, 2, 1]
 
 
 async def test_scorer_waits_while_the_endpoint_is_down_and_nothing_is_lost():
