@@ -6,7 +6,6 @@ deadline; unblocked by the last of them. A part that dies ends the wait, see `cl
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -72,13 +71,12 @@ async def run_rl(config: RLConfig, run: StageRun, tasks: Mixture) -> None:
             groups = await collector.collect(group_requests(config, tasks, step, run.version, run.parts.seed))
         refuse_other_versions(groups, run.version)
         guard.check([rollout.reward for group in groups for rollout in group.rollouts], during=f"step {step}")
-        keeping = asyncio.create_task(run.keep_rollouts(step, groups))
-        with lap("annotate"):
-            batch = await learner.annotate(policy_batch(groups), algorithm.needs)
-        batch = algorithm.credit(batch)
-        with lap("learn"):
-            metrics = await learner.step(batch)
-        await keeping
+        async with run.keeping(step, groups):
+            with lap("annotate"):
+                batch = await learner.annotate(policy_batch(groups), algorithm.needs)
+            batch = algorithm.credit(batch)
+            with lap("learn"):
+                metrics = await learner.step(batch)
         run.ledger.record(step, [ledger_entry(group) for group in groups])
         run.record(
             rollout_metrics(groups)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from collections.abc import Generator as SyncGenerator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from rlforge.data.ledger import Ledger
@@ -117,9 +117,18 @@ class StageRun:
     def _begin(self, name: str, step: int) -> None:
         self.parts.folder.activity.begin(self.config.name, step, name)
 
-    async def keep_rollouts(self, step: int, groups: Sequence[Group]) -> None:
-        """Write the step's rollouts beside whatever else is going on."""
-        await asyncio.to_thread(self.parts.folder.write_rollouts, self.config.name, step, groups)
+    @asynccontextmanager
+    async def keeping(self, step: int, groups: Sequence[Group]) -> AsyncGenerator[None]:
+        """Write the step's rollouts while the body goes on; they are written also when it fails."""
+        writing = asyncio.create_task(
+            asyncio.to_thread(self.parts.folder.write_rollouts, self.config.name, step, groups)
+        )
+        try:
+            yield
+        except BaseException:
+            await asyncio.gather(writing, return_exceptions=True)
+            raise
+        await writing
 
     async def publish(self) -> None:
         """Hand the learner's weights to the generators, unless they serve them already."""

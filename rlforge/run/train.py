@@ -126,14 +126,15 @@ class Run:
         seed = derive_seed(self._recipe.seed, config.name)
         max_unscored = _max_unscored(rewards_of(self._recipe, config))
         starting = asyncio.ensure_future(self._started_generators(config, model))
-        generators, learner, router = await asyncio.gather(
-            starting, self._cluster.learner(learner_spec), self._started_router(config, model, starting)
-        )
+        learning = asyncio.ensure_future(self._cluster.learner(learner_spec))
+        judging = asyncio.ensure_future(self._started_router(config, model, starting))
+        await _all_or_none(starting, learning, judging)
+        generators, router = starting.result(), judging.result()
         collector = None
         if router:
             collector = await collector_of(self._cluster, self._recipe, config, generators, router, model)
         return StageParts(
-            learner=learner,
+            learner=learning.result(),
             policy=generators.get("policy"),
             collector=collector,
             router=router,
@@ -219,6 +220,17 @@ class Run:
 
 
 _LOOPS: dict[type, Any] = {RLConfig: run_rl, SFTConfig: run_sft}
+
+
+async def _all_or_none(*starting: asyncio.Future[Any]) -> None:
+    """Wait for all. When one fails the others are ended, too: what starts after the run has closed would outlive it."""
+    try:
+        await asyncio.gather(*starting)
+    except BaseException:
+        for each in starting:
+            each.cancel()
+        await asyncio.gather(*starting, return_exceptions=True)
+        raise
 
 
 def _plays(config: StageConfig) -> bool:

@@ -9,15 +9,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from rlforge.cli import main
-from rlforge.errors import ConfigError, RunError, TooManyUnscored
+from rlforge.errors import ConfigError, LearnerError, RunError, SetupError, TooManyUnscored
+from rlforge.generators.scripted import ScriptedGenerator
+from rlforge.learner.learner import TorchLearner
 from rlforge.recipe import Recipe
 from rlforge.run.evaluate import evaluate
 from rlforge.run.train import train
 from rlforge.runlog.folder import RunFolder
 from rlforge.runlog.progress import RunResult, SilentProgress
+from rlforge.types import Batch, Metrics
 
 REWARDS = """
 def exact(rollout):
@@ -65,6 +69,12 @@ def recipe(folder: Path, *, reward: str = "exact", stop_at: float | None = None,
     )
 
 
+def reinforcing(folder: Path, **changes: Any) -> Recipe:
+    """The recipe's `rl` stage alone."""
+    plan = recipe(folder).model_dump(mode="json")
+    return Recipe.parse(plan | {"stages": plan["stages"][1:]} | changes)
+
+
 async def run(plan: Recipe, folder: Path) -> RunResult:
     opened = RunFolder.resume(folder) if folder.exists() else RunFolder.create(folder, plan.yaml())
     return await train(plan, folder=opened, progress=SilentProgress())
@@ -102,6 +112,41 @@ async def test_what_generators_did_in_one_stage_is_not_of_the_next_ones_first_st
     plan, progress = recipe(tmp_path), Watches()
     await train(plan, folder=RunFolder.create(tmp_path / "run", plan.yaml()), progress=progress)
     assert 0 < progress.waited < progress.took
+
+
+async def test_a_step_that_cannot_be_learned_leaves_its_rollouts_whole_and_nothing_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(self: TorchLearner, batch: Batch) -> Metrics:
+        raise LearnerError("the loss is not finite")
+
+    def slowly(self: RunFolder, *what: Any) -> None:
+        time.sleep(0.2)
+        write(self, *what)
+
+    write = RunFolder.write_rollouts
+    monkeypatch.setattr(RunFolder, "write_rollouts", slowly)
+    monkeypatch.setattr(TorchLearner, "step", fail)
+    with pytest.raises(LearnerError, match="not finite"):
+        await run(reinforcing(tmp_path), tmp_path / "run")
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert len(RunFolder.open(tmp_path / "run").rollouts("grpo", 1)) == 6
+
+
+class NeverStarts(ScriptedGenerator):
+    """A generator for which there is no room."""
+
+    async def start(self) -> None:
+        await asyncio.sleep(0.05)
+        raise SetupError("out of memory")
+
+
+async def test_a_part_that_does_not_start_leaves_no_other_to_start_after_the_end(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="out of memory"):
+        await run(reinforcing(tmp_path, generators={"policy": f"{__name__}:NeverStarts"}), tmp_path / "run")
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    left = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
+    assert not [command for command in left if "rlforge" in command]
 
 
 async def test_a_finished_run_is_reported_without_starting_anything(tmp_path: Path) -> None:
