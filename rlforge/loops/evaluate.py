@@ -160,7 +160,8 @@ class Evaluator:
             metrics |= _with_interval("accuracy", wilson([bool(result.success) for result in scored]))
             metrics |= _with_interval("reward_mean", mean_interval([result.reward or 0.0 for result in scored]))
         for k in (k for k in self.config.pass_at if k <= self.config.samples):
-            metrics |= _with_interval(f"pass_at_{k}", mean_interval(pass_at_k(_successes(results), k)))
+            if chances := pass_at_k(_successes(results), k):
+                metrics |= _with_interval(f"pass_at_{k}", mean_interval(chances))
         return {f"eval/{self.config.name}/{key}": value for key, value in metrics.items()}
 
 

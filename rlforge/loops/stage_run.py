@@ -229,7 +229,8 @@ class StageRun:
         folder.metrics.append(stage, self._done, evaluation.metrics, evaluation=evaluation.name)
         folder.write_evaluation(stage, self._done, evaluation.name, evaluation.results)
         self.parts.progress.evaluation(stage, self._done, evaluation.name, evaluation.metrics)
-        self._latest.update(evaluation.metrics)
+        others = {key: value for key, value in self._latest.items() if not key.startswith(f"eval/{evaluation.name}/")}
+        self._latest = others | evaluation.metrics  # nothing stays of what it could not measure this time
         self._measured[evaluation.name] = self._done
 
     def _apply_stop_rule(self, due: Sequence[Evaluator]) -> None:

@@ -33,6 +33,13 @@ def broken(rollout):
 def choosy(rollout):
     return 1.0 if rollout.task.id in ("sums/0", "sums/1") else None
 
+asked_before = 0
+
+def fading(rollout):  # judges the first evaluation alone
+    global asked_before
+    asked_before += 1
+    return 1.0 if asked_before <= 18 else None
+
 RIGHT, asked = (0, 1, 3, 2, 3, 1), 0
 
 def rehearsed(rollout):  # so many of the six tasks right in each evaluation, one after another
@@ -171,6 +178,14 @@ async def test_a_stage_never_ends_on_an_evaluation_of_the_few_that_were_scored(t
     with pytest.raises(TooManyUnscored, match="evaluation 'held_out', greedy attempts: 4 of 6"):
         await run(recipe(tmp_path, reward="choosy", stop_at=1.0), tmp_path / "run")
     assert RunFolder.open(tmp_path / "run").checkpoints.stages() == []
+
+
+async def test_what_an_evaluation_could_not_measure_is_not_reported_from_an_earlier_one(tmp_path: Path) -> None:
+    plan = recipe(tmp_path, reward="fading").model_dump(mode="json")
+    plan["rewards"]["max_unscored"] = 1.0
+    (stage,) = (await run(Recipe.parse(plan | {"stages": plan["stages"][:1]}), tmp_path / "run")).stages
+    assert (stage.before["eval/held_out/accuracy"], stage.before["eval/held_out/pass_at_2"]) == (1.0, 1.0)
+    assert set(stage.after) == {f"eval/held_out/{key}" for key in ("tasks", "unscored_share", "seconds_s")}
 
 
 async def test_the_best_the_last_before_the_anneal_and_the_final_checkpoint_are_kept(tmp_path: Path) -> None:
