@@ -21,6 +21,8 @@ def import_function(target: str, what: str, base: Path | None = None) -> Callabl
     Raises ConfigError when it is not there or is no function, ExtensionError when importing it raises.
     """
     place, _, name = target.rpartition(":")
+    if not place:
+        raise ConfigError(f"{what} '{target}' does not say which name to take; write file.py:name or module:name")
     with boundary(f"importing {what} '{target}'"):
         if place.endswith(".py"):
             function = _member(_module((base or Path()) / place, target, what), name, target, what)

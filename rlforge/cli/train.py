@@ -53,13 +53,13 @@ def train(
         result = asyncio.run(_trained(plan, folder, progress, stage))
     except KeyboardInterrupt as error:
         folder.events.append("interrupted", "ended at once, in the middle of a step")
-        messages().print(f"run: {folder.path}  (go on with: rlforge train --resume {folder.path})", markup=False)
+        _tell_how_to_go_on(folder)
         raise typer.Exit(130) from error
     except BaseException as error:
         Log(folder.log_path)("".join(traceback.format_exception(error)))
         folder.events.append("failed", f"{type(error).__name__}: {error}")
         if isinstance(error, RlforgeError):
-            messages().print(f"run: {folder.path}  (go on with: rlforge train --resume {folder.path})", markup=False)
+            _tell_how_to_go_on(folder)
         raise
     finally:
         folder.close()
@@ -127,8 +127,14 @@ def _refuse(findings: list[Finding]) -> None:
         raise ConfigError("\n".join(errors))
 
 
+def _tell_how_to_go_on(folder: RunFolder) -> None:
+    """On one line, so that the command can be copied."""
+    told = f"run: {folder.path}  (go on with: rlforge train --resume {folder.path})"
+    messages().print(told, markup=False, soft_wrap=True)
+
+
 def _warn(said: str) -> None:
-    messages().print(f"warning: {said}", markup=False)
+    messages().print(f"warning: {said}", markup=False, soft_wrap=True)
 
 
 def _resumed(run: str, runs_dir: str, beside: list[str], stage: str | None) -> tuple[RunFolder, Recipe]:

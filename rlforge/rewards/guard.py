@@ -9,6 +9,13 @@ from dataclasses import dataclass
 from rlforge.errors import TooManyUnscored
 from rlforge.types import Reward, Score
 
+_FAULT = "fault"
+_WAY_OUT = {
+    False: "Repair the scorer (`rlforge reward check` runs it alone)",
+    True: "Where it is a fault, the rollout itself failed before a scorer was asked: repair what it names "
+    "(`rlforge check environment` plays an environment alone)",
+}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnscoredGuard:
@@ -30,12 +37,12 @@ class UnscoredGuard:
         example = next((reward.reason for reward in missing if reward and reward.reason), "no reason was given")
         raise TooManyUnscored(
             f"{during}: {len(missing)} of {len(rewards)} rollouts are unscored ({commonest}), more than "
-            f"max_unscored={self.max_unscored:g} allows. For example: {example}. Repair the scorer "
-            "(`rlforge reward check` runs it alone) or raise rewards.max_unscored"
+            f"max_unscored={self.max_unscored:g} allows. For example: {example}. {_WAY_OUT[_FAULT in kinds]} "
+            "or raise rewards.max_unscored"
         )
 
 
 def error_kinds(reward: Reward | None) -> list[str]:
     """Error kinds behind a missing reward; `fault` where the rollout itself failed and no scorer was asked."""
     failed: list[Score] = [score for score in reward.scores if not score.scored] if reward else []
-    return sorted({score.error_kind or "unknown" for score in failed}) or ["fault"]
+    return sorted({score.error_kind or "unknown" for score in failed}) or [_FAULT]

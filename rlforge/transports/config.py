@@ -67,7 +67,9 @@ class EndpointConfig(BaseConfig):
         refuse_credentials(address)
         scheme = address.partition(":")[0]
         if scheme not in SCHEMES:
-            raise ValueError(f"'{address}' does not begin with {', '.join(f'{known}:' for known in SCHEMES)}")
+            known = ", ".join(f"{name}:" for name in SCHEMES)
+            yours = f"; code of yours is python:{address}" if ".py:" in address else ""
+            raise ValueError(f"'{address}' does not begin with {known}{yours}")
         return address
 
     @field_validator("token", "signing_key")

@@ -87,6 +87,8 @@ def test_what_cannot_be_reached_exits_with_2(capsys: pytest.CaptureFixture[str])
     ("words", "says"),
     [
         (["environment", "ftp://host"], "does not begin with"),
+        (["environment", "arm.py:Arm"], "code of yours is python:arm.py:Arm"),
+        (["environment", "python:arm.py"], "does not say which name to take; write file.py:name"),
         (["environment", "grpc://host:1", "--token", "secret"], "env:NAME"),
         (["environment", "grpc://host:1", "--worlds", "0"], "worlds"),
     ],

@@ -32,3 +32,11 @@ def test_share_above_the_limit_stops_the_run_with_kinds_and_an_example():
     assert "fault x1" in said
     assert "For example: scorer: slow" in said
     assert "max_unscored=0.5" in said
+
+
+def test_advice_is_about_the_scorer_or_about_what_broke_before_it_was_asked():
+    broken = Reward(value=None, reason="the rollout ended with environment_error: gone")
+    with pytest.raises(TooManyUnscored, match=r"gone\. Where it is a fault.*rlforge check environment"):
+        UnscoredGuard(max_unscored=0.5).check([broken], during="step 7")
+    with pytest.raises(TooManyUnscored, match=r"slow\. Repair the scorer .*rlforge reward check"):
+        UnscoredGuard(max_unscored=0.5).check([missing("timeout", "slow")], during="step 7")
