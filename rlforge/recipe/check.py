@@ -12,6 +12,7 @@ from rlforge.recipe.generators import GENERATOR_RULES
 from rlforge.recipe.load import Document, read_document
 from rlforge.recipe.machine import memory_fits
 from rlforge.recipe.rules import RULES
+from rlforge.recipe.scorers import SCORER_RULES
 from rlforge.recipe.starts import START_RULES
 
 
@@ -34,7 +35,7 @@ def check_case(case: Case) -> list[Finding]:
     """Findings of every rule, errors first."""
     found = [
         finding
-        for rule in (*RULES, *START_RULES, *GENERATOR_RULES, *ENVIRONMENT_RULES, memory_fits)
+        for rule in (*RULES, *START_RULES, *GENERATOR_RULES, *SCORER_RULES, *ENVIRONMENT_RULES, memory_fits)
         for finding in rule(case)
     ]
     return sorted(found, key=lambda finding: finding.severity != "error")

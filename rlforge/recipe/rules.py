@@ -344,4 +344,4 @@ RULES: tuple[Rule, ...] = (
     stop_rules_can_fire,
 )
 """Rules with no file of their own; the memory plan is in `machine.py`, where stages start in `starts.py`, who asks
-generators in `generators.py`."""
+generators in `generators.py`, what scorers read in `scorers.py`."""

@@ -28,9 +28,8 @@ async def describes_itself(case: EnvironmentCase) -> str:
     if wrong:
         raise Failed("; ".join(wrong))
     rooms = f"{spec.max_worlds} worlds" if spec.max_worlds else "as many worlds as one likes"
-    return f"'{spec.name}' {spec.version}: {rooms}, {len(spec.tools)} tools, {len(spec.splits)} splits".replace(
-        "  ", " "
-    )
+    called = f"'{spec.name}' {spec.version}".rstrip()
+    return f"{called}: {rooms}, {len(spec.tools)} tools, {len(spec.splits)} splits"
 
 
 def _wrong_in(spec: environment_pb2.EnvironmentSpec) -> dict[str, bool]:

@@ -192,6 +192,20 @@ def test_evaluation_on_training_data_is_told(sound: Path) -> None:
     assert (finding.severity, "stages.grpo.data.0 trains on" in finding.message) == ("warning", True)
 
 
+@pytest.mark.parametrize(
+    ("scorer", "key", "words"),
+    [
+        ("{type: http, address: 'http://h:1', token: env:NO_SUCH_VARIABLE}", "token", "'env:NO_SUCH_VARIABLE'"),
+        ("{type: judge, address: 'http://h:1', model: m, rubric_file: no.md}", "rubric_file", "there is no file"),
+        ("{type: grpc, address: 'grpcs://h:1', tls: {ca: no.pem}}", "tls.ca", "no.pem'"),
+    ],
+)
+def test_what_a_scorer_reads_when_it_starts_is_there_before_the_run(
+    sound: Path, scorer: str, key: str, words: str
+) -> None:
+    assert words in str(_found(sound, f"rewards.scorers=[{scorer}]")[f"rewards.scorers.0.{key}"])
+
+
 def test_resolved_recipe_passes_where_the_written_one_does(sound: Path) -> None:
     resolved = sound.parent / "resolved.yaml"
     resolved.write_text(load_recipe(sound).yaml())
