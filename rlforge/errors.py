@@ -5,6 +5,7 @@ A message says what was being done, with what value, and what to do about it.
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -101,15 +102,29 @@ class ExtensionError(RlforgeError):
 def boundary(part: str, on: str = "") -> Generator[None]:
     """Attribute whatever the user's code raises to `part` (a scorer, a source) and to what it was working `on`.
 
-    Our own errors pass as they are. Cancellation, Ctrl-C and exit are not errors and pass too.
+    Our own errors pass as they are. Ctrl-C, exit and a cancelling that somebody asked for are not errors and pass too;
+    one that nobody asked for, of something else that the code waited for, is its error.
     Example: `with boundary("scorer 'unit_tests'", on="task 'mbpp/17'"): ...`
     """
     try:
         yield
     except RlforgeError:
         raise
+    except asyncio.CancelledError as error:
+        if _is_cancelled():
+            raise
+        raise ExtensionError(attribute(error, part, on)) from error
     except Exception as error:
         raise ExtensionError(attribute(error, part, on)) from error
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancels the task we are in; also where there is none, on a thread."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return True
+    return task is None or task.cancelling() > 0
 
 
 def attribute(error: BaseException, part: str, on: str = "") -> str:

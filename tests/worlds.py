@@ -12,7 +12,7 @@ Fault = TypeVar("Fault", bound=Exception)
 
 
 class Clockwork:
-    """Echoes replies with their number; `end`, `cut`, `boom`, `sleep 5`, `nan` and `big 1000` do what they say."""
+    """Echoes replies with their number; `end`, `cut`, `boom`, `cancelled`, `sleep 5`, `nan` and `big 1000` are done."""
 
     def __init__(self) -> None:
         self.living: set[ClockworkWorld] = set()
@@ -50,6 +50,9 @@ class ClockworkWorld:
         word, _, argument = reply.text.partition(" ")
         if word == "boom":
             raise ValueError("a gear has broken")
+        if word == "cancelled":
+            (turning := asyncio.ensure_future(asyncio.sleep(1))).cancel()
+            await turning
         if word == "sleep":
             await asyncio.sleep(float(argument))
         said = "x" * int(argument) if word == "big" else f"{self._steps}: {reply.text}"

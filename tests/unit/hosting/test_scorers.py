@@ -121,11 +121,11 @@ def leave_together(rollouts):
 
 @pytest.mark.parametrize("thing", [leaves, leaves_later])
 async def test_a_call_that_ends_the_process_or_cannot_be_awaited_costs_its_own_score_alone(scheme, thing):
-    replies = ["exit", "stop", "46", "huge"] + ["cancel", "interrupt"] * (thing is leaves)
+    replies = ["exit", "stop", "46", "huge", "cancel"] + ["interrupt"] * (thing is leaves)
     began = time.monotonic()
     scores = await judged(thing, scheme, *replies, timeout_s=60)
     assert time.monotonic() - began < 30
-    kinds = ["exception", "exception", None, "malformed"] + ["exception", "exception"] * (thing is leaves)
+    kinds = ["exception", "exception", None, "malformed", "exception"] + ["exception"] * (thing is leaves)
     assert [score.error_kind for score in scores] == kinds
     assert "SystemExit: 3" in scores[0].reason
     assert "Stop" in scores[1].reason

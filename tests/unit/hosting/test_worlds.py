@@ -281,6 +281,14 @@ async def test_what_the_world_raises_reaches_the_client_with_its_line(clockwork,
         await until(lambda: not clockwork.living)
 
 
+async def test_a_world_that_waits_for_what_was_cancelled_is_broken_and_keeps_no_place(clockwork, scheme):
+    async with Reached(clockwork, scheme) as environment:
+        world, _ = await environment.open(start())
+        with pytest.raises(EndpointBroken, match="CancelledError"):
+            await world.step(say("cancelled"))
+        await until(lambda: not clockwork.living)
+
+
 async def test_an_observation_that_makes_no_sense_is_a_fault_and_no_reward(clockwork, scheme):
     async with Reached(clockwork, scheme) as environment:
         world, _ = await environment.open(start())

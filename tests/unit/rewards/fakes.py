@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -24,7 +25,7 @@ class ToldScorer:
         says: dict[str, Any] = Field(default_factory=dict)
         """Reply -> value or list of values by attempt."""
         broken: str = ""
-        """How to misbehave: `start`, `raise`, `unreachable`, `short`, `close`."""
+        """How to misbehave: `start`, `raise`, `unreachable`, `cancelled`, `short`, `close`."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -40,6 +41,9 @@ class ToldScorer:
         self.asked.append((self.name, [rollout.text for rollout in rollouts]))
         if self.config.broken == "raise":
             raise ZeroDivisionError("division by zero")
+        if self.config.broken == "cancelled":
+            (asking := asyncio.ensure_future(asyncio.sleep(1))).cancel()
+            await asking
         if self.config.broken == "unreachable":
             raise EndpointUnavailable("nobody is there")
         scores = [self._score(rollout.text) for rollout in rollouts]

@@ -120,6 +120,7 @@ async def test_rollout_that_the_policy_spoiled_is_scored(ending):
     [
         ("raise", "exception", "ZeroDivisionError"),
         ("unreachable", "exception", "nobody is there"),
+        ("cancelled", "exception", "CancelledError"),
         ("short", "malformed", "1 scores for 2"),
     ],
 )
