@@ -57,7 +57,7 @@ class HttpLine:
         try:
             return _read(await self.ask("GET", "/v1/reward"), reward_pb2.ScorerSpec)
         except Fault as fault:
-            if fault.code not in ("NOT_FOUND", "HTTP 405"):
+            if fault.code not in ("NOT_FOUND", "HTTP 405", "UNIMPLEMENTED"):
                 raise
             self.plain = True
             return reward_pb2.ScorerSpec(name=self.place.authority, protocol_version=PROTOCOL_VERSION)
@@ -212,7 +212,7 @@ def _said(answer: httpx.Response, doing: str) -> Any:
     except ValueError as error:
         if answer.is_success:
             raise Fault("INTERNAL", f"the answer is no JSON: {answer.text[:80]!r}", doing) from error
-        said = {"error": {"message": answer.text[:200]}}
+        said = {"error": {"message": " ".join(answer.text.split())[:200]}}
     if answer.is_success:
         return said
     told = said.get("error", said) if isinstance(said, dict) else said

@@ -11,7 +11,7 @@ from rlforge.types import Reward, Score
 
 _FAULT = "fault"
 _WAY_OUT = {
-    False: "Repair the scorer (`rlforge reward check` runs it alone)",
+    False: "Repair the scorer (`rlforge reward check` runs a function alone, `rlforge check reward` asks an endpoint)",
     True: "Where it is a fault, the rollout itself failed before a scorer was asked: repair what it names "
     "(`rlforge check environment` plays an environment alone)",
 }

@@ -177,7 +177,7 @@ def _meaning(status: int, retryable: bool) -> type[RlforgeError]:
     match status:
         case 502 | 503 | 408:
             return EndpointUnavailable
-        case 404 | 405 if not retryable:
+        case 404 | 405 | 501 if not retryable:  # 501 is what Python's own http.server says
             return NoSuchPath
         case 504:
             return DeadlineExceeded
@@ -193,7 +193,7 @@ def _said(body: bytes) -> tuple[str, bool]:
     try:
         told: Any = json.loads(text)
     except (ValueError, RecursionError):
-        return text, False
+        return " ".join(text.split()), False  # a page of HTML, on one line
     error: Any = cast(dict[str, Any], told).get("error") if isinstance(told, dict) else None
     if not isinstance(error, dict):
         return text, False

@@ -14,7 +14,7 @@ class RewardStub(object):
     Every call comes with a deadline.
 
     Over HTTP the same messages travel as JSON, below the address of the recipe:
-    GET   /v1/reward                 200  ScorerSpec; an endpoint without it (404) is called by its address
+    GET   /v1/reward                 200  ScorerSpec; an endpoint without it (404, 405, 501) is called by its address
     POST  /v1/score   ScoreRequest   200  ScoreResponse; for plainer answers see the guide of remote rewards
     GET   /healthz                   200, and 503 while the server drains; for load balancers
 
@@ -54,7 +54,7 @@ class RewardServicer(object):
     Every call comes with a deadline.
 
     Over HTTP the same messages travel as JSON, below the address of the recipe:
-    GET   /v1/reward                 200  ScorerSpec; an endpoint without it (404) is called by its address
+    GET   /v1/reward                 200  ScorerSpec; an endpoint without it (404, 405, 501) is called by its address
     POST  /v1/score   ScoreRequest   200  ScoreResponse; for plainer answers see the guide of remote rewards
     GET   /healthz                   200, and 503 while the server drains; for load balancers
 
@@ -121,7 +121,7 @@ class Reward(object):
     Every call comes with a deadline.
 
     Over HTTP the same messages travel as JSON, below the address of the recipe:
-    GET   /v1/reward                 200  ScorerSpec; an endpoint without it (404) is called by its address
+    GET   /v1/reward                 200  ScorerSpec; an endpoint without it (404, 405, 501) is called by its address
     POST  /v1/score   ScoreRequest   200  ScoreResponse; for plainer answers see the guide of remote rewards
     GET   /healthz                   200, and 503 while the server drains; for load balancers
 

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import socket
+import threading
 import time
 from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
 import pytest
@@ -285,6 +287,38 @@ async def test_all_who_wait_for_a_connection_wait_no_longer_than_it_may_take():
         await endpoint.close()
     assert {type(each) for each in told} == {EndpointUnavailable}
     assert time.monotonic() - began < 1.5
+
+
+class PostAlone(BaseHTTPRequestHandler):
+    """An endpoint of a few lines on Python's own server, which says 501 to GET."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-length", "3")
+        self.end_headers()
+        self.wfile.write(b"0.5")
+
+    def log_message(self, *said):
+        pass
+
+
+async def test_an_endpoint_that_only_scores_is_asked_whatever_it_says_to_a_question_who_it_is():
+    with ThreadingHTTPServer(("127.0.0.1", 0), PostAlone) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        endpoint = connect_reward(EndpointConfig(address=address))
+        assert (await endpoint.describe()).name == address
+        scores = await endpoint.score({"a": rollout()}, request_id="1", timeout_s=5)
+        await endpoint.close()
+        environment = connect_environment(EndpointConfig(address=address))
+        with pytest.raises(EndpointRefused) as told:
+            await environment.describe()
+        await environment.close()
+        await asyncio.to_thread(server.shutdown)
+    assert scores["a"].value == 0.5
+    assert "HTTP 501" in str(told.value)
+    assert "\n" not in str(told.value)
 
 
 async def test_an_answer_nested_without_end_makes_no_sense():
