@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Generator
-from contextlib import contextmanager
+from types import TracebackType
 
 
 class RlforgeError(Exception):
@@ -98,24 +97,29 @@ class ExtensionError(RlforgeError):
     """Code or a service of the user raised; the message says which part, on what, and where in their code."""
 
 
-@contextmanager
-def boundary(part: str, on: str = "") -> Generator[None]:
+class boundary:  # noqa: N801 (it reads as the function it stands for)
     """Attribute whatever the user's code raises to `part` (a scorer, a source) and to what it was working `on`.
 
     Our own errors pass as they are. Ctrl-C, exit and a cancelling that somebody asked for are not errors and pass too;
     one that nobody asked for, of something else that the code waited for, is its error.
-    Example: `with boundary("scorer 'unit_tests'", on="task 'mbpp/17'"): ...`
+    One may be entered again and again. Example: `with boundary("scorer 'unit_tests'", on="task 'mbpp/17'"): ...`
     """
-    try:
-        yield
-    except RlforgeError:
-        raise
-    except asyncio.CancelledError as error:
-        if _is_cancelled():
-            raise
-        raise ExtensionError(attribute(error, part, on)) from error
-    except Exception as error:
-        raise ExtensionError(attribute(error, part, on)) from error
+
+    __slots__ = ("_on", "_part")
+
+    def __init__(self, part: str, on: str = "") -> None:
+        self._part = part
+        self._on = on
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, RlforgeError):
+            return
+        if isinstance(error, Exception) or (isinstance(error, asyncio.CancelledError) and not _is_cancelled()):
+            raise ExtensionError(attribute(error, self._part, self._on)) from error
 
 
 def _is_cancelled() -> bool:

@@ -20,6 +20,8 @@ from rlforge.errors import (
     EndpointBusy,
     EndpointCancelled,
     EndpointError,
+    ExtensionError,
+    boundary,
 )
 from rlforge.orchestrators.environments import EnvironmentConfig, Environments, Opened
 from rlforge.registry import TOOL_FORMATS
@@ -45,6 +47,7 @@ from rlforge.types import (
 
 _NOTHING = Observation()
 _CLOSE_S = 10.0
+_A_WORLD = boundary("a step or the end of its world")
 
 
 class EnvironmentLoop:
@@ -151,7 +154,7 @@ class EnvironmentLoop:
                 pass
             return ended
         finally:
-            with suppress(EndpointError, DeadlineExceeded):
+            with suppress(EndpointError, DeadlineExceeded, ExtensionError), _A_WORLD:
                 async with deadline(_CLOSE_S, f"the world of rollout '{play.key.rollout_id}' to close"):
                     await opened.world.close()
 
@@ -198,8 +201,12 @@ class EnvironmentLoop:
 
     async def _step(self, play: _Play, opened: Opened, said: Message) -> Observation:
         try:
-            with play.timed("world_s"):
+            with play.timed("world_s"), _A_WORLD:
                 return await opened.world.step(said)
+        except (
+            ExtensionError
+        ) as error:  # an environment in this process that plays the role itself raised what it likes
+            raise EndpointBroken(f"rollout '{play.key.rollout_id}': {error}") from error
         except DataError as error:
             raise EndpointBroken(
                 f"the reply of rollout '{play.key.rollout_id}' cannot be passed on: {error}"

@@ -12,7 +12,16 @@ from typing import NamedTuple
 from pydantic import Field
 
 from rlforge.deadlines import deadline
-from rlforge.errors import ConfigError, DeadlineExceeded, EndpointBusy, EndpointError, EndpointUnavailable
+from rlforge.errors import (
+    ConfigError,
+    DeadlineExceeded,
+    EndpointBroken,
+    EndpointBusy,
+    EndpointError,
+    EndpointUnavailable,
+    ExtensionError,
+    boundary,
+)
 from rlforge.interfaces import Environment, World
 from rlforge.registry import suggest
 from rlforge.transports.config import EndpointConfig
@@ -110,7 +119,11 @@ class Environments:
         return self._connected[name]
 
     async def _open(self, environment: Environment, start: WorldStart, step_timeout_s: float | None) -> Opened:
-        spec = await environment.describe()
-        seconds = step_timeout_s or spec.step_timeout_s or STEP_TIMEOUT_S
-        world, first = await environment.open(replace(start, step_timeout_s=seconds))
+        try:
+            with boundary("its environment"):
+                spec = await environment.describe()
+                seconds = step_timeout_s or spec.step_timeout_s or STEP_TIMEOUT_S
+                world, first = await environment.open(replace(start, step_timeout_s=seconds))
+        except ExtensionError as error:
+            raise EndpointBroken(f"the world of rollout '{start.rollout_id}': {error}") from error
         return Opened(world, first, first.tools or spec.tools)

@@ -11,6 +11,7 @@ import pytest
 
 from rlforge.errors import ConfigError, ContextOverflow
 from rlforge.hosting.serve import serving
+from rlforge.interfaces import World
 from rlforge.loops.collect import GroupPlayer
 from rlforge.orchestrators.environment_loop import EnvironmentLoop
 from rlforge.orchestrators.environments import EnvironmentConfig, environment_of
@@ -28,6 +29,7 @@ from rlforge.types import (
     Group,
     GroupRequest,
     Message,
+    Observation,
     Reward,
     RolloutKey,
     Sampling,
@@ -37,6 +39,7 @@ from rlforge.types import (
     WorldStart,
 )
 from tests.unit.orchestrators import worlds
+from tests.worlds import Clockwork
 
 Generate = Callable[[GenerateRequest], Awaitable[Completion]]
 TASK = Task(id="guess/three", messages=(Message.of("system", "guess"),), answer=3, source="guess")
@@ -215,6 +218,49 @@ async def test_a_world_that_breaks_ends_the_rollout_and_it_is_never_trained_on(r
     (reward,) = await router.reward([rollout])
     assert reward.value is None
     assert trajectories(replace(rollout, reward=reward)) == ()
+
+
+class Shaky(Clockwork):
+    """Plays the role of an environment itself, and raises what it likes."""
+
+    async def open(self, start: WorldStart) -> tuple[World, Observation]:
+        if start.task.id == "none":
+            raise KeyError("no such world")
+        world, first = await super().open(start)
+        return ShakyWorld(world), first
+
+
+class ShakyWorld:
+    def __init__(self, world: World) -> None:
+        self.step = world.step
+
+    async def close(self) -> None:
+        raise OSError("the door is stuck")
+
+
+@pytest.mark.parametrize(
+    ("task", "said", "why"),
+    [
+        ("three", "boom", "ValueError: a gear has broken"),
+        ("three", "cancelled", "CancelledError"),
+        ("none", "", "KeyError: 'no such world'"),
+    ],
+)
+async def test_whatever_an_environment_in_this_process_raises_is_a_fault_of_its_world(
+    renderer: ChatRenderer, task: str, said: str, why: str
+) -> None:
+    config = EnvironmentConfig(address=f"python:{__name__}:Shaky")
+    loop = EnvironmentLoop(
+        EnvironmentLoop.Config.parse({"type": "environment_loop"}),
+        generate=saying(renderer, said),
+        renderer=renderer,
+        environments={"guess": config},
+    )
+    await loop.start()
+    rollout = await loop.run(KEY, replace(TASK, id=task), SAMPLING, 5)
+    await loop.close()
+    assert rollout.stop_reason == StopReason.ENVIRONMENT_ERROR
+    assert why in rollout.error
 
 
 async def test_a_world_that_its_endpoint_gives_up_ends_the_rollout_as_cancelled_and_unscored(
