@@ -246,6 +246,8 @@ def _measured(metrics: Mapping[str, float]) -> list[str]:
         told.append(f"{tokens / seconds:,.0f} tokens/s")
     if metrics.get("rollouts/unscored_share", 0) > 0:
         told.append(f"unscored {metrics['rollouts/unscored_share']:.0%}")
+    if metrics.get("groups/zero_signal", 0) == metrics.get("groups/count"):
+        told.append("no signal")
     return told
 
 

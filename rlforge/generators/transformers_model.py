@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from rlforge.errors import WeightSyncError
 from rlforge.types import Completion, FinishReason, GenerateRequest, Manifest, Sampling
@@ -40,6 +41,7 @@ class Model:
     def __init__(self, config: TransformersGenerator.Config, folder: str) -> None:
         device = config.device if config.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = "auto" if config.dtype == "auto" else getattr(torch, config.dtype)
+        disable_progress_bar()  # written across what the user asked for
         self.module: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
         self.module.to(device).eval()
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)

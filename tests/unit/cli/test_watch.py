@@ -55,6 +55,16 @@ def test_lines_tell_reward_speed_and_time_left(recipe: Recipe) -> None:
     assert any("accuracy 0.430" in line for line in said)
 
 
+def test_a_step_whose_rewards_do_not_differ_in_any_group_is_told(recipe: Recipe) -> None:
+    said: list[str] = []
+    lines = Lines(said.append)
+    lines.plan(recipe)
+    lines.stage("grpo", "rl", 2)
+    lines.step("grpo", 1, {"reward/mean": 0.5, "groups/count": 4, "groups/zero_signal": 3})
+    lines.step("grpo", 2, {"reward/mean": 0.5, "groups/count": 4, "groups/zero_signal": 4})
+    assert ["no signal" in line for line in said if line.startswith("grpo ")] == [False, True]
+
+
 def test_evaluation_tells_how_many_attempts_have_no_reward() -> None:
     assert evaluation_text({"eval/x/accuracy": 0.5, "eval/x/unscored_share": 0.0}) == "accuracy 0.500"
     assert evaluation_text({"eval/x/accuracy": 0.5, "eval/x/unscored_share": 0.1}) == "accuracy 0.500, unscored 10%"
