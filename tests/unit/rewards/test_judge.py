@@ -238,7 +238,7 @@ async def test_request_that_is_given_up_counts_as_all_that_was_set_aside_for_it(
 async def test_samples_that_wait_their_turn_are_waited_for(server, monkeypatch):
     monkeypatch.setattr(asking, "_SLACK_S", 0.0)
     monkeypatch.setattr(asking, "_RESTART_S", 0.0)
-    how = {"samples": 8, "temperature": 1.0, "timeout_s": 0.2, "wait_for_endpoint_s": 0.0, "requests_per_minute": 600}
+    how = {"samples": 8, "temperature": 1.0, "timeout_s": 0.6, "wait_for_endpoint_s": 0.0, "requests_per_minute": 300}
     ((score,), _) = await judged(server, [rollout()], **how)
     assert score.value == 1.0
 

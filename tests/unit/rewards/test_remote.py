@@ -221,10 +221,10 @@ async def test_an_endpoint_that_came_back_while_nobody_asked_judges_all_who_ask_
     endpoint.down = EndpointUnavailable("connection refused")
     assert {score.error_kind for score in await scorer.score(replies(8))} == {"unavailable"}
     endpoint.down, outage_s = None, scorer.metrics()["scorer_grpc/outage_s"]
-    await asyncio.sleep(0.5)  # the policy learns
+    await asyncio.sleep(1.5)  # the policy learns
     assert scorer.metrics()["scorer_grpc/outage_s"] == outage_s
     assert [score.value for score in await scorer.score(replies(8))] == RIGHT[:8]
-    assert scorer.metrics()["scorer_grpc/outage_s"] < outage_s + 0.5
+    assert scorer.metrics()["scorer_grpc/outage_s"] < outage_s + 1.5
     await scorer.close()
 
 
@@ -295,7 +295,7 @@ async def test_a_scorer_that_is_closed_leaves_nobody_waiting_and_asks_no_more():
     call = asyncio.create_task(scorer.score(replies(3)))
     await asyncio.sleep(0.02)
     await scorer.close()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         assert {(score.value, score.error_kind) for score in await call} == {(None, "cancelled")}
         with pytest.raises(ExtensionError, match="after close"):
             await scorer.score(replies(1))

@@ -286,7 +286,7 @@ async def test_all_who_wait_for_a_connection_wait_no_longer_than_it_may_take():
         told = await asyncio.gather(*asking, return_exceptions=True)
         await endpoint.close()
     assert {type(each) for each in told} == {EndpointUnavailable}
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 3  # one after another they take 3.6 s
 
 
 class PostAlone(BaseHTTPRequestHandler):
