@@ -46,6 +46,8 @@ HEARTBEAT_S = 2.0
 """Seconds between looks at every actor: a dead one is reported well within 10 s, also while nobody calls it."""
 SHUTDOWN_S = 60.0
 """Seconds Ray may take to end what it started."""
+CLOSE_S = 30.0
+"""Seconds a part may take to free what it holds."""
 LOOPBACK = "127.0.0.1"
 CONCURRENCY = 1000
 """Calls an actor may have open through Ray at once; what really runs at once is bounded inside the parts."""
@@ -99,13 +101,15 @@ class Remote:
         self._reach(await self._ask(self.handle.start, "start", towards, within_s=within_s))
 
     async def close(self) -> None:
-        """Close the part and end its process."""
+        """Close the part and end its process; one that takes too long ends with what it holds, worlds included."""
         if self._line is not None:
             self._line.close()
         try:
-            await self.call("close", within_s=30.0)
+            await self.call("close", within_s=CLOSE_S)
         except ActorDied:
             return
+        except DeadlineExceeded:
+            pass  # what the run learned is saved, and a part that hangs is no reason to lose the rest of it
         ray.kill(self.handle)
 
     @contextmanager
@@ -193,13 +197,6 @@ class RemoteWorker(Remote):
     def collect(self, requests: Sequence[GroupRequest]) -> AsyncIterator[Group]:
         """Finished groups as they come."""
         return as_they_finish(lambda request: self.often("collect", request), requests)
-
-    async def close(self) -> None:
-        """Free the worker's worlds and end its process."""
-        try:
-            await super().close()
-        except DeadlineExceeded:
-            ray.kill(self.handle)  # its worlds are freed with their connections, which end with the process
 
 
 def _cause(error: RayTaskError) -> BaseException:

@@ -24,6 +24,8 @@ from rlforge.registry import SCORERS
 from rlforge.rewards.config import ScorerConfig
 from rlforge.types import Rollout, Score
 
+CLOSE_S = 20.0
+"""Seconds a scorer may take to free what it holds; the part it runs in has a little longer."""
 _BACKOFF_S = 0.1
 _SLACK_S = 120.0
 _RESTART_S = 5.0
@@ -50,9 +52,10 @@ class Asked:
             await self.scorer.start()
 
     async def close(self) -> None:
-        """Close the scorer; what is none of our errors is told as its own."""
-        with boundary(f"scorer '{self.config.label}'", on="closing"):
-            await self.scorer.close()
+        """Close the scorer; what is none of our errors is told as its own. Raises DeadlineExceeded when it hangs."""
+        async with deadline(CLOSE_S, f"scorer '{self.config.label}' to close"):
+            with boundary(f"scorer '{self.config.label}'", on="closing"):
+                await self.scorer.close()
 
     async def scores(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """One score per rollout, in order, after at most `attempts` tries of those whose fault may pass."""

@@ -25,7 +25,7 @@ class ToldScorer:
         says: dict[str, Any] = Field(default_factory=dict)
         """Reply -> value or list of values by attempt."""
         broken: str = ""
-        """How to misbehave: `start`, `raise`, `unreachable`, `cancelled`, `short`, `close`."""
+        """How to misbehave: `start`, `raise`, `unreachable`, `cancelled`, `short`, `close`, `hang`."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -53,6 +53,8 @@ class ToldScorer:
         self.closed.append(self.name)
         if self.config.broken == "close":
             raise KeyError("never opened")
+        if self.config.broken == "hang":
+            await asyncio.sleep(60)
 
     def _score(self, reply: str) -> Score:
         said = self.config.says.get(reply, 0.0)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from rlforge.errors import ConfigError, ExtensionError
+from rlforge.errors import ConfigError, DeadlineExceeded, ExtensionError
 from rlforge.rewards import asking
 from rlforge.rewards.router import Router
 from rlforge.types import StopReason
@@ -155,6 +155,13 @@ async def test_failed_start_closes_what_was_started():
 async def test_a_scorer_that_fails_to_close_is_named_and_holds_no_other_open():
     with pytest.raises(ExtensionError, match="scorer 'a' on closing: KeyError: 'never opened'"):
         await reward([told("a", {"46": 1}, broken="close"), told("b")], [rollout()])
+    assert ToldScorer.closed == ["a", "b"]
+
+
+async def test_a_scorer_that_hangs_when_it_is_closed_is_named_and_does_not_keep_the_others_open(monkeypatch):
+    monkeypatch.setattr(asking, "CLOSE_S", 0.1)
+    with pytest.raises(DeadlineExceeded, match="scorer 'a' to close"):
+        await reward([told("a", {"46": 1}, broken="hang"), told("b")], [rollout()])
     assert ToldScorer.closed == ["a", "b"]
 
 
