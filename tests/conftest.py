@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Some tests start a program as another user, for which Python forks: gRPC would wake its threads in that child, and
+# abort it when they find their files closed.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 # A busy machine must not fail a property, and two runs of the suite try the same examples.
 settings.register_profile("rlforge", deadline=None, derandomize=True, max_examples=50)

@@ -152,8 +152,8 @@ async def test_a_part_that_does_not_start_leaves_no_other_to_start_after_the_end
     with pytest.raises(SetupError, match="out of memory"):
         await run(reinforcing(tmp_path, generators={"policy": f"{__name__}:NeverStarts"}), tmp_path / "run")
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    left = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
-    assert not [command for command in left if "rlforge" in command]
+    left = [child.cmdline() for child in psutil.Process().children(recursive=True)]
+    assert not [command for command in left if any(word.startswith("rlforge.") for word in command)]
 
 
 async def test_a_finished_run_is_reported_without_starting_anything(tmp_path: Path) -> None:
