@@ -15,6 +15,7 @@ import psutil
 
 from rlforge.bench.worlds import Player, bare_world, played
 from rlforge.errors import SetupError
+from rlforge.together import end
 from rlforge.types import Completion, GenerateRequest
 
 WARM, WORLDS = 128, 1024
@@ -59,9 +60,7 @@ async def _measured(start: Callable[[int], Awaitable[object]], idle: _Idle) -> f
     second = asyncio.ensure_future(start(WORLDS))
     await idle.until(WARM + WORLDS)
     found = (_resident() - before) / WORLDS
-    for running in (first, second):
-        running.cancel()
-    await asyncio.gather(first, second, return_exceptions=True)
+    await end((first, second))
     return found
 
 

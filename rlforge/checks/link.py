@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
+from rlforge.together import end
+
 _PIECE = 64 * 1024
 
 
@@ -27,9 +29,7 @@ class Link:
     async def end(self) -> None:
         """Drop what is left, and wait until nothing passes any more."""
         self.cut()
-        for pump in self._pumps:
-            pump.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
+        await end(self._pumps)
 
     async def join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one connection to the endpoint."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
@@ -13,6 +12,7 @@ from rlforge.data.config import Item, Kind, SourceConfig
 from rlforge.data.rows import item_from_row
 from rlforge.data.selection import select
 from rlforge.errors import DataError
+from rlforge.json_lines import parse_line
 
 
 class JsonlSource:
@@ -72,14 +72,10 @@ class JsonlSource:
 
     def _item(self, text: bytes, line: int) -> Item | DataError:
         try:
-            row = _rename(json.loads(text), self._config.columns)
+            row = _rename(parse_line(text), self._config.columns)
             keep = self._config.extra_keys == "keep"
             kind = self._config.kind
             return item_from_row(row, source=self.name, default_id=str(line), kind=kind, keep_extra=keep)
-        except json.JSONDecodeError as error:
-            return DataError(f"not valid JSON: {error.msg} at column {error.colno}")
-        except UnicodeDecodeError as error:
-            return DataError(f"not valid UTF-8 at byte {error.start} of the line")
         except DataError as error:
             return error
 

@@ -16,6 +16,7 @@ from typing import Any
 from rlforge.deadlines import deadline
 from rlforge.errors import DataError, DeadlineExceeded
 from rlforge.interfaces import Orchestrator, RewardRouter, RolloutWorker
+from rlforge.together import all_or_none, end
 from rlforge.types import FAULTS, Group, GroupRequest, Rollout, RolloutKey, StopReason
 
 SCORING_S = 3600.0
@@ -31,14 +32,7 @@ async def as_they_finish(
         for finished in asyncio.as_completed(playing):
             yield await finished
     finally:
-        await _end(playing)
-
-
-async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """Cancel those that still run, and wait until they have closed their worlds."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        await end(playing)
 
 
 class GroupPlayer:
@@ -63,11 +57,7 @@ class GroupPlayer:
 
     async def _group(self, request: GroupRequest) -> Group:
         members = [asyncio.create_task(self._member(request, member)) for member in range(request.size)]
-        try:
-            return Group(request=request, rollouts=tuple(await asyncio.gather(*members)))
-        except BaseException:
-            await _end(members)
-            raise
+        return Group(request=request, rollouts=tuple(await all_or_none(members)))
 
     async def _member(self, request: GroupRequest, member: int) -> Rollout:
         """Play until an attempt ends for a reason of its own, then score it."""
@@ -130,7 +120,7 @@ class Collector:
             async with deadline(longest, f"{len(requests)} groups from {len(self.workers)} rollout workers"):
                 finished = {group.request.group: group for groups in await asyncio.gather(*waits) for group in groups}
         finally:
-            await _end(waits)
+            await end(waits)
         return [finished[request.group] for request in requests]
 
 

@@ -203,9 +203,7 @@ class EnvironmentLoop:
         try:
             with play.timed("world_s"), _A_WORLD:
                 return await opened.world.step(said)
-        except (
-            ExtensionError
-        ) as error:  # an environment in this process that plays the role itself raised what it likes
+        except ExtensionError as error:  # an environment in this process raised what it likes
             raise EndpointBroken(f"rollout '{play.key.rollout_id}': {error}") from error
         except DataError as error:
             raise EndpointBroken(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from rlforge.config import PartConfig, build
 from rlforge.errors import DeadlineExceeded, EndpointError, RlforgeError
@@ -121,5 +121,8 @@ class Case:
         except RlforgeError as problem:
             return replace(used, error=str(problem))
 
+
+Rule: TypeAlias = Callable[[Case], Iterator[Finding]]
+"""Looks at one thing in a recipe."""
 
 _NONE: Sequence[ScorerConfig] = ()

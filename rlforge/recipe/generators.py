@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from collections.abc import Iterator
 
-from rlforge.recipe.findings import Case, Finding
+from rlforge.recipe.findings import Case, Finding, Rule
 from rlforge.registry import suggest
 from rlforge.rewards.router import named_generator
-
-Rule: TypeAlias = Callable[[Case], Iterator[Finding]]
 
 
 def judges_name_generators_that_exist(case: Case) -> Iterator[Finding]:

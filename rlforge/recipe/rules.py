@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from rlforge.data.text import TextSource
 from rlforge.errors import ConfigError
 from rlforge.loops.sft import SFTConfig
 from rlforge.model_folder import is_model_folder
-from rlforge.recipe.findings import Case, Finding, UsedSource
+from rlforge.recipe.findings import Case, Finding, Rule, UsedSource
 from rlforge.registry import ALGORITHMS, suggest
 from rlforge.rewards.python.scorer import PythonScorer, check_function
-
-Rule: TypeAlias = Callable[[Case], Iterator[Finding]]
 
 _CHARACTERS_PER_TOKEN = 4
 """Of a tokenizer with many tokens; others make more sequences."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
 
 from rlforge.errors import ConfigError
-from rlforge.recipe.findings import Case, Finding
+from rlforge.recipe.findings import Case, Finding, Rule
 from rlforge.transports.secrets import read_secret
-
-Rule: TypeAlias = Callable[[Case], Iterator[Finding]]
 
 _SECRETS = ("token", "signing_key", "api_key")
 _CERTIFICATES = ("ca", "certificate", "key")

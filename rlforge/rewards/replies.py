@@ -11,12 +11,12 @@ optional) or as a whole under `task`, with `messages` or `prompt` in it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from rlforge.errors import DataError
+from rlforge.json_lines import parse_line
 from rlforge.registry import suggest
 from rlforge.types import Completion, FinishReason, Message, Rollout, RolloutKey, StopReason, Task, Turn
 
@@ -39,18 +39,9 @@ def _read(path: Path) -> Iterator[Rollout]:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 try:
-                    yield _rollout(_row(line), number)
+                    yield _rollout(parse_line(line), number)
                 except DataError as error:
                     raise DataError(f"{path}:{number}: {error}") from error
-
-
-def _row(line: bytes) -> object:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"not valid JSON: {error.msg} at column {error.colno}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"not valid UTF-8 at byte {error.start} of the line") from error
 
 
 def _rollout(row: object, number: int) -> Rollout:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, cast
@@ -16,6 +16,7 @@ from rlforge.interfaces import Generator, Measured, Renderer, UsesGenerators
 from rlforge.registry import SCORERS
 from rlforge.rewards.asking import Asked
 from rlforge.rewards.config import ScorerConfig
+from rlforge.together import each_to_its_end
 from rlforge.types import FAULTS, Metrics, Reward, Rollout, Score
 
 
@@ -71,7 +72,7 @@ class Router:
     async def start(self) -> None:
         """Start every scorer. Raises the first one's error when it can never work; the others are closed again."""
         try:
-            await _all(asked.start() for asked in self._asked)
+            await each_to_its_end(asked.start() for asked in self._asked)
         except BaseException:
             with suppress(RlforgeError):
                 await self.close()
@@ -93,7 +94,7 @@ class Router:
 
     async def close(self) -> None:
         """Close every scorer. Raises the first one's error after all have been asked to."""
-        await _all(asked.close() for asked in self._asked)
+        await each_to_its_end(asked.close() for asked in self._asked)
 
     async def _ask(self, asked: Asked, cases: Sequence[_Case]) -> None:
         mine = [case for case in cases if asked.config.judges(case.rollout)]
@@ -103,14 +104,6 @@ class Router:
         for batch, scores in zip(batches, answers, strict=True):
             for case, score in zip(batch, scores, strict=True):
                 case.opinions.append((asked.config, score))
-
-
-async def _all(doing: Iterable[Awaitable[None]]) -> None:
-    """Do all of them to their ends, then raise the first one's error."""
-    outcomes = await asyncio.gather(*doing, return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
 
 
 def named_generator(config: ScorerConfig) -> str:

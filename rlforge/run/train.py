@@ -38,6 +38,7 @@ from rlforge.runlog.checkpoints import Checkpoint
 from rlforge.runlog.folder import RunFolder
 from rlforge.runlog.progress import Progress, RunResult, StageResult
 from rlforge.seeds import derive_seed
+from rlforge.together import all_or_none
 from rlforge.tokens.renderer import ChatRenderer
 
 
@@ -128,13 +129,13 @@ class Run:
         starting = asyncio.ensure_future(self._started_generators(config, model))
         learning = asyncio.ensure_future(self._cluster.learner(learner_spec))
         judging = asyncio.ensure_future(self._started_router(config, model, starting))
-        await _all_or_none(starting, learning, judging)
-        generators, router = starting.result(), judging.result()
+        # what started after the run has closed would outlive it
+        generators, learner, router = await all_or_none([starting, learning, judging])
         collector = None
         if router:
             collector = await collector_of(self._cluster, self._recipe, config, generators, router, model)
         return StageParts(
-            learner=learning.result(),
+            learner=learner,
             policy=generators.get("policy"),
             collector=collector,
             router=router,
@@ -220,17 +221,6 @@ class Run:
 
 
 _LOOPS: dict[type, Any] = {RLConfig: run_rl, SFTConfig: run_sft}
-
-
-async def _all_or_none(*starting: asyncio.Future[Any]) -> None:
-    """Wait for all. When one fails the others are ended, too: what starts after the run has closed would outlive it."""
-    try:
-        await asyncio.gather(*starting)
-    except BaseException:
-        for each in starting:
-            each.cancel()
-        await asyncio.gather(*starting, return_exceptions=True)
-        raise
 
 
 def _plays(config: StageConfig) -> bool:

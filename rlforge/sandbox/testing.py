@@ -18,6 +18,7 @@ from rlforge.errors import DataError
 from rlforge.sandbox.detection import run
 from rlforge.sandbox.programs import Ended, Execution, Limits, Program
 from rlforge.sandbox.running import python
+from rlforge.together import end
 from rlforge.values import value
 
 _MARGIN_S = 5.0
@@ -76,9 +77,7 @@ async def run_tests(code: str, tests: str | Sequence[str], limits: Limits = _DEF
             await asyncio.wait({tested}, timeout=_LINGER_S)  # it ends when the tests hang up, unless it refuses to
             subjected = tested.result() if tested.done() else None
         finally:
-            tested.cancel()
-            told.cancel()
-            await asyncio.gather(tested, told, return_exceptions=True)
+            await end((tested, told))
     return _report(execution, subjected)
 
 

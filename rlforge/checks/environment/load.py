@@ -10,6 +10,7 @@ from rlforge.checks.environment.case import TURNS, EnvironmentCase
 from rlforge.checks.load import Load, alone_and_together
 from rlforge.checks.properties import Property
 from rlforge.interfaces import Environment
+from rlforge.together import all_or_none
 from rlforge.transports.connect import connect_environment
 from rlforge.wire.messages import decode_message
 from rlforge.wire.worlds import decode_start
@@ -55,12 +56,7 @@ async def _measured(case: EnvironmentCase, worlds: int, seconds: float) -> Load:
     player = _Player(case, environment, began + seconds)
     try:
         playing = [asyncio.create_task(player.play(number)) for number in range(worlds)]
-        try:
-            await asyncio.gather(*playing)
-        finally:
-            for task in playing:
-                task.cancel()
-            await asyncio.gather(*playing, return_exceptions=True)
+        await all_or_none(playing)
     finally:
         await environment.close()
     counts = {"worlds": player.worlds, "steps": len(player.step_s)}

@@ -12,6 +12,7 @@ from rlforge.checks.properties import Property
 from rlforge.checks.reward.case import RewardCase
 from rlforge.errors import EndpointBusy
 from rlforge.interfaces import RewardEndpoint
+from rlforge.together import all_or_none
 from rlforge.transports.connect import connect_reward
 
 
@@ -52,11 +53,8 @@ async def _measured(case: RewardCase, requests: int, seconds: float) -> Load:
     asker = _Asker(case, endpoint, began + seconds)
     asking = [asyncio.create_task(asker.ask()) for _ in range(requests)]
     try:
-        await asyncio.gather(*asking)
+        await all_or_none(asking)
     finally:
-        for task in asking:
-            task.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
         await endpoint.close()
     counts = {"requests": len(asker.request_s), "items": asker.items}
     return Load(at_once=requests, seconds=time.perf_counter() - began, counts=counts, step_s=tuple(asker.request_s))

@@ -18,6 +18,7 @@ from rlforge.rewards.judge.ledger import Meter, VerdictCache, content_key
 from rlforge.rewards.judge.models import Asking, GeneratorModel, JudgeModel, OpenAIModel, Said
 from rlforge.rewards.judge.verdict import Question, Verdict, question, schema, verdict
 from rlforge.rewards.remote.patience import Patience, PatientConfig, unscored
+from rlforge.together import each_to_its_end
 from rlforge.transports.config import EndpointConfig, TlsConfig, refuse_credentials
 from rlforge.types import Metrics, Rollout, Score
 
@@ -163,12 +164,9 @@ class JudgeScorer:
         asked = question(
             rollout, self._rubric, lowest=config.lowest, highest=config.highest, show_answer=config.show_answer
         )
-        # all are waited for: a sample that went on alone would spend what nobody asks for any more
-        verdicts = await asyncio.gather(
-            *(self._verdict(asked, sample) for sample in range(config.samples)), return_exceptions=True
-        )
-        try:
-            return self._combined([_given(each) for each in verdicts], perf_counter() - began)
+        try:  # all are waited for: a sample that went on alone would spend what nobody asks for any more
+            verdicts = await each_to_its_end(self._verdict(asked, sample) for sample in range(config.samples))
+            return self._combined(verdicts, perf_counter() - began)
         except (EndpointError, DeadlineExceeded) as fault:
             failed = unscored(self.name, fault, perf_counter() - began)
             return failed if failed.error_kind != "refused" else _rejected(failed)
@@ -246,12 +244,6 @@ class JudgeScorer:
             how=[config.temperature, config.max_tokens, config.lowest, config.highest, config.structured],
             sample=sample,
         )
-
-
-def _given(verdict: Verdict | BaseException) -> Verdict:
-    if isinstance(verdict, BaseException):
-        raise verdict
-    return verdict
 
 
 def _response_format(config: JudgeScorer.Config) -> dict[str, Any] | None:

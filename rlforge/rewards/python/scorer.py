@@ -16,6 +16,7 @@ from rlforge.rewards.outcomes import Outcome, unscored
 from rlforge.rewards.python.customer import Instructions
 from rlforge.rewards.python.function_process import Chunk, FunctionProcess
 from rlforge.rewards.python.progress import CHUNK
+from rlforge.together import end
 from rlforge.types import Rollout, Score
 
 
@@ -97,9 +98,7 @@ class PythonScorer:
     async def close(self) -> None:
         """Kill the processes and everything they started; what they had not judged by then is unscored."""
         servers, self._servers = self._servers, []
-        for server in servers:
-            server.cancel()
-        await asyncio.gather(*servers, return_exceptions=True)
+        await end(servers)
         await asyncio.gather(*(process.stop() for process in self._processes))
         while self._jobs:
             self._jobs.popleft().settle(unscored("cancelled", "the scorer was closed"))

@@ -16,6 +16,7 @@ from rlforge.deadlines import deadline
 from rlforge.errors import ConfigError, DataError, DeadlineExceeded, EndpointError, EndpointUnavailable, ExtensionError
 from rlforge.interfaces import RewardEndpoint
 from rlforge.rewards.remote.patience import Patience, PatientConfig, unscored
+from rlforge.together import end
 from rlforge.transports.config import EndpointConfig
 from rlforge.types import Metrics, Rollout, Score
 
@@ -93,9 +94,7 @@ class RemoteScorer:
         endpoint, self._endpoint = self._endpoint, None
         while self._waiting:
             self._waiting.popleft().settle(self._closed())
-        for task in self._asking:
-            task.cancel()
-        await asyncio.gather(*self._asking, return_exceptions=True)
+        await end(self._asking)
         if endpoint is not None:
             await endpoint.close()
 
