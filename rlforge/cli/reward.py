@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -36,9 +35,10 @@ def check(
 ) -> None:
     """Score stored rollouts as training would: outcomes, times, distribution. Exit code 1 when some stay unscored."""
     # scorers start processes; nothing of them is needed for `--help`
+    from rlforge.recipe.overrides import parse_override, plain
     from rlforge.rewards.check import run_check
 
-    report = run_check(target, on, **_settings(settings or ()))
+    report = run_check(target, on, **plain(map(parse_override, settings or ())))
     if as_json:
         print_json(report.to_dict())
     else:
@@ -48,20 +48,6 @@ def check(
         results().print(table)
     if not report.ok:
         raise typer.Exit(1)
-
-
-def _settings(written: Sequence[str]) -> dict[str, Any]:
-    """`batch=true` and `options.tolerance=0.1` as the recipe would hold them."""
-    from rlforge.recipe.overrides import parse_override
-
-    settings: dict[str, Any] = {}
-    for override in map(parse_override, written):
-        *above, last = override.key.split(".")
-        place = settings
-        for name in above:
-            place = place.setdefault(name, {})
-        place[last] = override.value
-    return settings
 
 
 @app.command("rescore")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -34,6 +34,18 @@ def parse_override(text: str) -> Override:
     if not equals or not key or not all(key.split(".")):
         raise ConfigError(f"override '{text}' is not of the form key=value, such as learner.lr=1e-4")
     return Override(key=key, value=parse_value(value, f"override '{text}'"))
+
+
+def plain(overrides: Iterable[Override]) -> dict[str, Any]:
+    """What overrides say by themselves, without a recipe: `a.b=1` is `{a: {b: 1}}`. Raises ConfigError."""
+    data: dict[str, Any] = {}
+    for override in overrides:
+        *above, last = override.key.split(".")
+        place: Any = data
+        for step in above:
+            place = _enter(place, step, {}, override)
+        place[last] = override.value
+    return data
 
 
 def apply_overrides(data: dict[str, Any], overrides: Sequence[Override]) -> dict[KeyPath, Override]:

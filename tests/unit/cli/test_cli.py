@@ -263,4 +263,5 @@ def test_reward_check_takes_the_settings_that_a_recipe_would_give(
     assert _main(*command, "batch=true", "options.bonus=0.5", "--json") == 0
     assert json.loads(capsys.readouterr().out)["mean"] == 2.5
     assert _main(*command, "batsh=true") == 2
+    assert _main(*command, "batch=true", "batch.size=1") == 2
     assert "unknown key 'batsh'. Did you mean 'batch'" in capsys.readouterr().err
